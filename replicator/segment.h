@@ -1,0 +1,84 @@
+// A segment: some consecutive points of the log as one object (FORMAT.md, "Segments").
+//
+// Layout: header, data frames (each a zstd frame of about a MiB of blocks' bytes), the index (what
+// the points change, without the bytes), trailer. A reader that wants one file reads the trailer,
+// the index, and only the frames that hold its blocks. This is the only place that names zstd, with
+// compress.h.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "replicator/base/bytes.h"
+#include "replicator/base/result.h"
+#include "replicator/change.h"
+
+namespace walfs {
+
+inline constexpr size_t kSegmentHeaderSize = 32;
+inline constexpr size_t kSegmentTrailerSize = 40;
+inline constexpr size_t kFrameTarget = size_t{1}
+                                       << 20;  // A frame is closed when it holds this much.
+inline constexpr size_t kFrameRawMax = kFrameTarget + kBlockSizeMax;  // What a reader accepts.
+inline constexpr uint64_t kIndexRawMax = uint64_t{1} << 30;
+
+// Writes one segment to a file descriptor that it does not own. Not thread-safe.
+class SegmentWriter {
+ public:
+  explicit SegmentWriter(int fd) : fd_(fd) {}
+  // Adds a point; its blocks' bytes are compressed and written before this returns.
+  Status add(const Point& point);
+  // Writes what is left. Afterwards the file is complete (not fsynced).
+  Status finish();
+  bool empty() const { return point_count_ == 0; }
+  Position first() const { return first_; }
+  Position last() const { return last_; }
+  uint64_t bytes_written() const { return written_; }
+
+ private:
+  struct Frame {
+    uint64_t stored_size;
+    uint64_t raw_size;
+    uint64_t hash;
+  };
+  Status close_frame();
+  Status write_all(ByteView data);
+
+  int fd_;
+  Bytes raw_;          // Of the open frame.
+  ByteWriter points_;  // Encoded points.
+  std::vector<Frame> frames_;
+  uint64_t point_count_ = 0;
+  uint64_t written_ = 0;
+  Position first_, last_;
+};
+
+// A segment's index, decoded and checked.
+struct SegmentIndex {
+  struct Frame {
+    uint64_t offset = 0;  // In the object.
+    uint64_t stored_size = 0;
+    uint64_t raw_size = 0;
+    uint64_t hash = 0;
+    uint64_t data_start =
+        0;  // Of its first byte in the segment's data; data offsets of blocks count likewise.
+  };
+  Position first, last;
+  std::vector<Frame> frames;
+  std::vector<Point> points;
+
+  // The frame that holds the byte at data_offset; blocks never cross frames.
+  size_t frame_of(uint64_t data_offset) const;
+};
+
+// Reads `size` bytes of the object from `offset`.
+using ReadObjectRange = std::function<Result<Bytes>(uint64_t offset, uint64_t size)>;
+
+// Reads and checks the index of an object of object_size bytes. `name` is for messages.
+Result<SegmentIndex> read_segment_index(const std::string& name, uint64_t object_size,
+                                        const ReadObjectRange& read);
+// Decompresses and checks one frame's stored bytes.
+Result<Bytes> decode_frame(const std::string& name, const SegmentIndex::Frame& frame,
+                           ByteView stored);
+
+}  // namespace walfs

@@ -1,0 +1,111 @@
+#include "replicator/time.h"
+
+#include <array>
+#include <cstdio>
+#include <ctime>
+
+namespace walfs {
+namespace {
+
+constexpr int64_t kSecond = 1'000'000'000;
+
+// Reads exactly `digits` digits from the front of text.
+std::optional<int> take_number(std::string_view& text, size_t digits) {
+  if (text.size() < digits) return std::nullopt;
+  int value = 0;
+  for (size_t i = 0; i < digits; ++i) {
+    if (text[i] < '0' || text[i] > '9') return std::nullopt;
+    value = value * 10 + (text[i] - '0');
+  }
+  text.remove_prefix(digits);
+  return value;
+}
+
+bool take_char(std::string_view& text, std::string_view any_of) {
+  if (text.empty() || any_of.find(text[0]) == std::string_view::npos) return false;
+  text.remove_prefix(1);
+  return true;
+}
+
+std::optional<int64_t> take_fraction_ns(std::string_view& text) {
+  if (!take_char(text, ".")) return 0;
+  int64_t value = 0;
+  int64_t unit = kSecond / 10;
+  size_t digits = 0;
+  while (!text.empty() && text[0] >= '0' && text[0] <= '9') {
+    value += unit * (text[0] - '0');
+    unit /= 10;
+    ++digits;
+    text.remove_prefix(1);
+  }
+  if (digits == 0) return std::nullopt;
+  return value;
+}
+
+// Seconds east of UTC.
+std::optional<int> take_offset(std::string_view& text) {
+  if (take_char(text, "Zz")) return 0;
+  const bool west = !text.empty() && text[0] == '-';
+  if (!take_char(text, "+-")) return std::nullopt;
+  const auto hours = take_number(text, 2);
+  if (!hours || !take_char(text, ":")) return std::nullopt;
+  const auto minutes = take_number(text, 2);
+  if (!minutes || *hours > 23 || *minutes > 59) return std::nullopt;
+  const int seconds = *hours * 3600 + *minutes * 60;
+  return west ? -seconds : seconds;
+}
+
+}  // namespace
+
+int64_t now_ns() {
+  struct timespec now {};
+  clock_gettime(CLOCK_REALTIME, &now);
+  return now.tv_sec * kSecond + now.tv_nsec;
+}
+
+std::string format_time(int64_t time_ns) {
+  const time_t seconds = time_ns / kSecond;
+  struct tm parts {};
+  gmtime_r(&seconds, &parts);
+  std::array<char, 96> text{};
+  std::snprintf(text.data(), text.size(), "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ",
+                parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min,
+                parts.tm_sec, static_cast<int>(time_ns % kSecond / 1'000'000));
+  return text.data();
+}
+
+std::optional<int64_t> parse_time(std::string_view text) {
+  const auto year = take_number(text, 4);
+  if (!year || !take_char(text, "-")) return std::nullopt;
+  const auto month = take_number(text, 2);
+  if (!month || !take_char(text, "-")) return std::nullopt;
+  const auto day = take_number(text, 2);
+  if (!day || !take_char(text, "Tt ")) return std::nullopt;
+  const auto hour = take_number(text, 2);
+  if (!hour || !take_char(text, ":")) return std::nullopt;
+  const auto minute = take_number(text, 2);
+  if (!minute || !take_char(text, ":")) return std::nullopt;
+  const auto second = take_number(text, 2);
+  if (!second) return std::nullopt;
+  const auto fraction = take_fraction_ns(text);
+  if (!fraction) return std::nullopt;
+  const auto offset = take_offset(text);
+  if (!offset || !text.empty()) return std::nullopt;
+  struct tm parts {};
+  parts.tm_year = *year - 1900;
+  parts.tm_mon = *month - 1;
+  parts.tm_mday = *day;
+  parts.tm_hour = *hour;
+  parts.tm_min = *minute;
+  parts.tm_sec = *second;
+  if (*year < 1970 || *month < 1 || *month > 12 || *day < 1 || *day > 31 || *hour > 23 ||
+      *minute > 59 || *second > 60) {
+    return std::nullopt;
+  }
+  const struct tm asked = parts;
+  const time_t seconds = timegm(&parts);
+  if (parts.tm_mday != asked.tm_mday) return std::nullopt;  // 31 February.
+  return (seconds - *offset) * kSecond + *fraction;
+}
+
+}  // namespace walfs

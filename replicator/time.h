@@ -1,0 +1,19 @@
+// Wall-clock times as people write them: RFC 3339.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace walfs {
+
+int64_t now_ns();  // Since 1970, UTC.
+
+std::string format_time(int64_t time_ns);  // 2026-03-01T12:30:05.250Z
+
+// RFC 3339 with an offset or Z and any fraction; also with a space for the T. Nothing for anything
+// else.
+std::optional<int64_t> parse_time(std::string_view text);
+
+}  // namespace walfs
