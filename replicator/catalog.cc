@@ -1,0 +1,454 @@
+#include "replicator/catalog.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <map>
+
+#include "replicator/change_codec.h"
+
+namespace walfs {
+namespace {
+
+constexpr uint64_t kSchemaVersion = 1;
+// Hashes are stored in pieces, so that a change rewrites a few KiB and not the whole array.
+constexpr uint64_t kPieceBlocks = 512;
+
+constexpr const char* kSchema = R"sql(
+  PRAGMA journal_mode = WAL;
+  PRAGMA synchronous = NORMAL;
+  PRAGMA locking_mode = EXCLUSIVE;
+  CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS files(
+    id INTEGER PRIMARY KEY, inode INTEGER, attributes BLOB,
+    block_size INTEGER, size INTEGER, database INTEGER, scanned INTEGER, checksum INTEGER,
+    sig_size INTEGER, sig_mtime INTEGER, sig_ctime INTEGER);
+  CREATE TABLE IF NOT EXISTS entries(
+    parent INTEGER, name BLOB, child INTEGER, PRIMARY KEY(parent, name)) WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS hashes(
+    file INTEGER, piece INTEGER, data BLOB, PRIMARY KEY(file, piece)) WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS extents(
+    file INTEGER, file_offset INTEGER, size INTEGER, digest BLOB, chunk_size INTEGER,
+    chunk_offset INTEGER, PRIMARY KEY(file, file_offset)) WITHOUT ROWID;
+)sql";
+
+using Piece = std::array<uint64_t, kPieceBlocks>;
+
+ByteView piece_bytes(const Piece& piece) {
+  return {reinterpret_cast<const uint8_t*>(piece.data()), sizeof(Piece)};
+}
+
+void remove_database(const std::string& path) {
+  for (const char* suffix : {"", "-wal", "-shm", "-journal"}) ::unlink((path + suffix).c_str());
+}
+
+Result<std::unique_ptr<SqlDatabase>> open_schema(const std::string& path) {
+  WALFS_ASSIGN(auto database, SqlDatabase::open(path));
+  WALFS_TRY(database->execute(kSchema));
+  WALFS_ASSIGN(auto version, database->prepare("PRAGMA user_version"));
+  WALFS_ASSIGN(const bool row, version.step());
+  const uint64_t found = row ? version.integer(0) : 0;
+  version.reset();
+  if (found != 0 && found != kSchemaVersion) return Error{Errc::kDamaged, "another version"};
+  WALFS_TRY(database->execute("PRAGMA user_version = " + std::to_string(kSchemaVersion)));
+  return database;
+}
+
+}  // namespace
+
+struct Catalog::Statements {
+  SqlStatement get_meta, set_meta;
+  SqlStatement put_file, set_inode, drop_file, drop_hashes, drop_extents;
+  SqlStatement put_entry, drop_entry;
+  SqlStatement get_content, set_content;
+  SqlStatement get_piece, put_piece, all_pieces, drop_pieces_from;
+  SqlStatement put_extent, set_signature;
+};
+
+Catalog::Catalog(std::unique_ptr<SqlDatabase> database)
+    : database_(std::move(database)), sql_(std::make_unique<Statements>()) {}
+
+Catalog::~Catalog() = default;
+
+Status Catalog::prepare() {
+  const std::pair<SqlStatement*, const char*> statements[] = {
+      {&sql_->get_meta, "SELECT value FROM meta WHERE key = ?1"},
+      {&sql_->set_meta, "INSERT OR REPLACE INTO meta VALUES(?1, ?2)"},
+      {&sql_->put_file,
+       "INSERT INTO files(id, attributes) VALUES(?1, ?2) "
+       "ON CONFLICT(id) DO UPDATE SET attributes = excluded.attributes"},
+      {&sql_->set_inode,
+       "INSERT INTO files(id, inode) VALUES(?1, ?2) "
+       "ON CONFLICT(id) DO UPDATE SET inode = excluded.inode"},
+      {&sql_->drop_file, "DELETE FROM files WHERE id = ?1"},
+      {&sql_->drop_hashes, "DELETE FROM hashes WHERE file = ?1"},
+      {&sql_->drop_extents, "DELETE FROM extents WHERE file = ?1"},
+      {&sql_->put_entry, "INSERT OR REPLACE INTO entries VALUES(?1, ?2, ?3)"},
+      {&sql_->drop_entry, "DELETE FROM entries WHERE parent = ?1 AND name = ?2"},
+      {&sql_->get_content, "SELECT block_size, size, database, scanned FROM files WHERE id = ?1"},
+      {&sql_->set_content,
+       "INSERT INTO files(id, block_size, size, database, scanned, checksum) "
+       "VALUES(?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT(id) DO UPDATE SET "
+       "block_size = ?2, size = ?3, database = ?4, scanned = ?5, checksum = ?6"},
+      {&sql_->get_piece, "SELECT data FROM hashes WHERE file = ?1 AND piece = ?2"},
+      {&sql_->put_piece, "INSERT OR REPLACE INTO hashes VALUES(?1, ?2, ?3)"},
+      {&sql_->all_pieces, "SELECT piece, data FROM hashes WHERE file = ?1 ORDER BY piece"},
+      {&sql_->drop_pieces_from, "DELETE FROM hashes WHERE file = ?1 AND piece >= ?2"},
+      {&sql_->put_extent, "INSERT OR REPLACE INTO extents VALUES(?1, ?2, ?3, ?4, ?5, ?6)"},
+      {&sql_->set_signature,
+       "UPDATE files SET sig_size = ?2, sig_mtime = ?3, sig_ctime = ?4 WHERE id = ?1"},
+  };
+  for (const auto& [statement, sql] : statements) {
+    WALFS_ASSIGN(*statement, database_->prepare(sql));
+  }
+  return {};
+}
+
+Result<std::unique_ptr<Catalog>> Catalog::open(const std::string& path) {
+  auto database = open_schema(path);
+  if (!database.ok() && database.error().code == Errc::kDamaged) {
+    remove_database(path);
+    database = open_schema(path);
+  }
+  if (!database.ok()) return database.error();
+  std::unique_ptr<Catalog> catalog(new Catalog(std::move(database).value()));
+  WALFS_TRY(catalog->prepare());
+  const auto text = [&](const char* key) -> std::string {
+    const auto row = catalog->sql_->get_meta.bind(1, std::string_view(key)).step();
+    std::string value = row.ok() && *row ? catalog->sql_->get_meta.text(0) : std::string();
+    catalog->sql_->get_meta.reset();
+    return value;
+  };
+  CatalogHeader& header = catalog->header_;
+  header.volume = text("volume");
+  header.url = text("url");
+  header.token = text("token");
+  header.parent = Position::parse(text("parent")).value_or(Position{});
+  header.position = Position::parse(text("position")).value_or(Position{});
+  header.epoch = Position::parse(text("epoch")).value_or(Position{}).value;
+  header.snapshot_done = text("snapshot_done") == "1";
+  header.clean = text("clean") == "1";
+  WALFS_ASSIGN(auto newest, catalog->database_->prepare("SELECT max(id) FROM files"));
+  WALFS_ASSIGN(const bool row, newest.step());
+  if (row) catalog->next_id_ = std::max<FileId>(catalog->next_id_, newest.integer(0) + 1);
+  newest.reset();
+  WALFS_TRY(catalog->database_->execute("BEGIN"));
+  return catalog;
+}
+
+CatalogHeader Catalog::header() const {
+  const std::scoped_lock lock(mutex_);
+  return header_;
+}
+
+Status Catalog::set_header(const CatalogHeader& header) {
+  const std::scoped_lock lock(mutex_);
+  header_ = header;
+  return write_header();
+}
+
+Status Catalog::write_header() {
+  const std::pair<std::string_view, std::string> rows[] = {
+      {"volume", header_.volume},
+      {"url", header_.url},
+      {"token", header_.token},
+      {"parent", header_.parent.to_string()},
+      {"position", header_.position.to_string()},
+      {"epoch", Position{header_.epoch}.to_string()},
+      {"snapshot_done", header_.snapshot_done ? "1" : "0"},
+      {"clean", header_.clean ? "1" : "0"},
+  };
+  for (const auto& [key, value] : rows) {
+    WALFS_TRY(sql_->set_meta.bind(1, key).bind(2, std::string_view(value)).run());
+  }
+  return database_->execute("COMMIT; BEGIN");
+}
+
+Status Catalog::wipe() {
+  const std::scoped_lock lock(mutex_);
+  next_id_ = kRootId + 1;
+  return database_->execute(
+      "DELETE FROM files; DELETE FROM entries; DELETE FROM hashes; DELETE FROM extents; COMMIT; "
+      "BEGIN");
+}
+
+FileId Catalog::new_id() {
+  const std::scoped_lock lock(mutex_);
+  return next_id_++;
+}
+
+Status Catalog::put_file(FileId id, const Attributes& attributes) {
+  ByteWriter encoded;
+  encode_attributes(attributes, encoded);
+  const std::scoped_lock lock(mutex_);
+  return sql_->put_file.bind(1, id).bind_blob(2, encoded.data()).run();
+}
+
+Status Catalog::put_entry(FileId parent, const std::string& name, FileId child) {
+  const std::scoped_lock lock(mutex_);
+  return sql_->put_entry.bind(1, parent).bind_blob(2, as_bytes(name)).bind(3, child).run();
+}
+
+Status Catalog::set_inode(FileId id, uint64_t inode) {
+  const std::scoped_lock lock(mutex_);
+  return sql_->set_inode.bind(1, id).bind(2, inode).run();
+}
+
+Status Catalog::put_extent(FileId id, uint64_t file_offset, uint64_t size, const ChunkRef& chunk,
+                           uint64_t chunk_offset) {
+  const std::scoped_lock lock(mutex_);
+  return sql_->put_extent.bind(1, id)
+      .bind(2, file_offset)
+      .bind(3, size)
+      .bind_blob(4, chunk.digest)
+      .bind(5, chunk.size)
+      .bind(6, chunk_offset)
+      .run();
+}
+
+// Writes the given hashes into their pieces; `missing` stands for blocks that had none before.
+Status Catalog::update_hashes(FileId id, const std::vector<BlockChange>& blocks, uint64_t missing,
+                              Existing existing) {
+  for (size_t i = 0; i < blocks.size();) {
+    const uint64_t number = blocks[i].index / kPieceBlocks;
+    Piece piece;
+    piece.fill(missing);
+    WALFS_ASSIGN(const bool found, sql_->get_piece.bind(1, id).bind(2, number).step());
+    if (found) {
+      const ByteView stored = sql_->get_piece.blob(0);
+      if (stored.size() == sizeof(Piece)) std::memcpy(piece.data(), stored.data(), sizeof(Piece));
+      sql_->get_piece.reset();
+    }
+    for (; i < blocks.size() && blocks[i].index / kPieceBlocks == number; ++i) {
+      uint64_t& hash = piece[blocks[i].index % kPieceBlocks];
+      if (existing == Existing::kReplace || hash == kUnknownHash) hash = blocks[i].hash;
+    }
+    WALFS_TRY(sql_->put_piece.bind(1, id).bind(2, number).bind_blob(3, piece_bytes(piece)).run());
+  }
+  return {};
+}
+
+Status Catalog::put_scanned(FileId id, const ContentState& state, uint64_t first_block,
+                            std::span<const uint64_t> hashes) {
+  const std::scoped_lock lock(mutex_);
+  ContentState known;
+  WALFS_ASSIGN(const bool row, sql_->get_content.bind(1, id).step());
+  const bool has_content = row && !sql_->get_content.is_null(0);
+  if (has_content) {
+    known.block_size = static_cast<uint32_t>(sql_->get_content.integer(0));
+    known.size = sql_->get_content.integer(1);
+    known.database = sql_->get_content.integer(2) != 0;
+  }
+  if (row) sql_->get_content.reset();
+  // What the log has said since (a size, another block size) is newer than what was read.
+  const ContentState& current = has_content ? known : state;
+  if (current.block_size == state.block_size) {
+    std::vector<BlockChange> blocks;
+    blocks.reserve(hashes.size());
+    for (size_t i = 0; i < hashes.size(); ++i)
+      blocks.push_back({first_block + i, hashes[i], {}, 0});
+    WALFS_TRY(update_hashes(id, blocks, kUnknownHash, Existing::kKeep));
+  }
+  sql_->set_content.bind(1, id)
+      .bind(2, uint64_t{current.block_size})
+      .bind(3, current.size)
+      .bind(4, uint64_t{current.database})
+      .bind(5, uint64_t{state.scanned})
+      .bind_null(6);
+  return sql_->set_content.run();
+}
+
+Status Catalog::apply_content(const SetContent& change) {
+  WALFS_ASSIGN(const bool row, sql_->get_content.bind(1, change.id).step());
+  const bool had = row && !sql_->get_content.is_null(0);
+  const uint64_t old_size = had ? sql_->get_content.integer(1) : 0;
+  const bool scanned = !had || sql_->get_content.integer(3) != 0;
+  if (row) sql_->get_content.reset();
+  const uint64_t missing = scanned || change.reset ? kZeroBlockHash : kUnknownHash;
+  if (change.reset) {
+    WALFS_TRY(sql_->drop_hashes.bind(1, change.id).run());
+    WALFS_TRY(sql_->drop_extents.bind(1, change.id).run());
+  } else if (change.size < old_size) {
+    // Blocks behind the new end are gone: whole pieces, and the rest of the last one.
+    const uint64_t count = (change.size + change.block_size - 1) / change.block_size;
+    const uint64_t pieces = (count + kPieceBlocks - 1) / kPieceBlocks;
+    WALFS_TRY(sql_->drop_pieces_from.bind(1, change.id).bind(2, pieces).run());
+    std::vector<BlockChange> gone;
+    for (uint64_t i = count; i < pieces * kPieceBlocks; ++i) gone.push_back({i, missing, {}, 0});
+    WALFS_TRY(update_hashes(change.id, gone, missing, Existing::kReplace));
+  }
+  WALFS_TRY(update_hashes(change.id, change.blocks, missing, Existing::kReplace));
+  sql_->set_content.bind(1, change.id)
+      .bind(2, uint64_t{change.block_size})
+      .bind(3, change.size)
+      .bind(4, uint64_t{change.database})
+      .bind(5, uint64_t{scanned || change.reset});
+  if (change.checksum) {
+    sql_->set_content.bind(6, *change.checksum);
+  } else {
+    sql_->set_content.bind_null(6);
+  }
+  return sql_->set_content.run();
+}
+
+Status Catalog::apply(const Point& point) {
+  const std::scoped_lock lock(mutex_);
+  for (const Change& change : point.changes) {
+    if (const auto* file = std::get_if<SetFile>(&change)) {
+      ByteWriter encoded;
+      encode_attributes(file->attributes, encoded);
+      WALFS_TRY(sql_->put_file.bind(1, file->id).bind_blob(2, encoded.data()).run());
+    } else if (const auto* drop = std::get_if<DropFile>(&change)) {
+      WALFS_TRY(sql_->drop_file.bind(1, drop->id).run());
+      WALFS_TRY(sql_->drop_hashes.bind(1, drop->id).run());
+      WALFS_TRY(sql_->drop_extents.bind(1, drop->id).run());
+    } else if (const auto* entry = std::get_if<SetEntry>(&change)) {
+      SqlStatement& statement = entry->child == kNoFile ? sql_->drop_entry : sql_->put_entry;
+      statement.bind(1, entry->parent).bind_blob(2, as_bytes(entry->name));
+      if (entry->child != kNoFile) statement.bind(3, entry->child);
+      WALFS_TRY(statement.run());
+    } else {
+      WALFS_TRY(apply_content(std::get<SetContent>(change)));
+    }
+  }
+  return {};
+}
+
+Status Catalog::commit(Position position) {
+  const std::scoped_lock lock(mutex_);
+  header_.position = position;
+  return write_header();
+}
+
+Status Catalog::for_each_file(const std::function<void(const FileRow&)>& visit) {
+  const std::scoped_lock lock(mutex_);
+  WALFS_ASSIGN(auto rows,
+               database_->prepare("SELECT id, inode, attributes, sig_size, sig_mtime, sig_ctime "
+                                  "FROM files WHERE attributes IS NOT NULL"));
+  while (true) {
+    WALFS_ASSIGN(const bool more, rows.step());
+    if (!more) return {};
+    FileRow row;
+    row.id = rows.integer(0);
+    row.inode = rows.integer(1);
+    ByteReader encoded(rows.blob(2));
+    row.attributes = decode_attributes(encoded);
+    if (!encoded.ok())
+      return Error{Errc::kDamaged, "the catalog holds attributes that make no sense"};
+    if (!rows.is_null(3)) {
+      row.signature = Signature{rows.integer(3), static_cast<int64_t>(rows.integer(4)),
+                                static_cast<int64_t>(rows.integer(5))};
+    }
+    visit(row);
+  }
+}
+
+Status Catalog::for_each_entry(const std::function<void(const SetEntry&)>& visit) {
+  const std::scoped_lock lock(mutex_);
+  WALFS_ASSIGN(auto rows, database_->prepare("SELECT parent, name, child FROM entries"));
+  while (true) {
+    WALFS_ASSIGN(const bool more, rows.step());
+    if (!more) return {};
+    visit(SetEntry{rows.integer(0), rows.text(1), rows.integer(2)});
+  }
+}
+
+Status Catalog::load_hashes(FileId id, ContentState& state) {
+  sql_->all_pieces.bind(1, id);
+  while (true) {
+    WALFS_ASSIGN(const bool more, sql_->all_pieces.step());
+    if (!more) return {};
+    const uint64_t first = sql_->all_pieces.integer(0) * kPieceBlocks;
+    const ByteView stored = sql_->all_pieces.blob(1);
+    if (stored.size() != sizeof(Piece) || first >= state.hashes.size()) continue;
+    const uint64_t count = std::min<uint64_t>(kPieceBlocks, state.hashes.size() - first);
+    std::memcpy(state.hashes.data() + first, stored.data(), count * sizeof(uint64_t));
+  }
+}
+
+Result<std::optional<ContentState>> Catalog::content(FileId id) {
+  const std::scoped_lock lock(mutex_);
+  WALFS_ASSIGN(const bool row, sql_->get_content.bind(1, id).step());
+  if (!row) return std::optional<ContentState>();
+  ContentState state;
+  const bool has_content = !sql_->get_content.is_null(0);
+  state.block_size = static_cast<uint32_t>(sql_->get_content.integer(0));
+  state.size = sql_->get_content.integer(1);
+  state.database = sql_->get_content.integer(2) != 0;
+  state.scanned = sql_->get_content.integer(3) != 0;
+  sql_->get_content.reset();
+  if (!has_content) return std::optional<ContentState>();
+  state.hashes.assign(state.block_count(), state.scanned ? kZeroBlockHash : kUnknownHash);
+  WALFS_TRY(load_hashes(id, state));
+  return std::optional<ContentState>(std::move(state));
+}
+
+Result<Snapshot> Catalog::snapshot(PositionRange range, int64_t time_ns) {
+  Snapshot snapshot;
+  snapshot.range = range;
+  snapshot.time_ns = time_ns;
+  std::vector<FileRow> rows;
+  WALFS_TRY(for_each_file([&](const FileRow& row) { rows.push_back(row); }));
+  WALFS_TRY(for_each_entry([&](const SetEntry& entry) { snapshot.entries.push_back(entry); }));
+  std::map<Sha256, uint32_t> chunk_numbers;
+  for (FileRow& row : rows) {
+    SnapshotFile file;
+    file.id = row.id;
+    file.attributes = std::move(row.attributes);
+    WALFS_ASSIGN(const auto state, content(row.id));
+    if (state) {
+      file.block_size = state->block_size;
+      file.size = state->size;
+      file.database = state->database;
+      for (const uint64_t hash : state->hashes) {
+        if (hash == kUnknownHash)
+          return Error{Errc::kIo, "a snapshot was made before everything was read"};
+        file.checksum += hash;
+      }
+    }
+    const std::scoped_lock lock(mutex_);
+    WALFS_ASSIGN(auto extents,
+                 database_->prepare("SELECT file_offset, size, digest, chunk_size, chunk_offset "
+                                    "FROM extents WHERE file = ?1 ORDER BY file_offset"));
+    extents.bind(1, row.id);
+    while (true) {
+      WALFS_ASSIGN(const bool more, extents.step());
+      if (!more) break;
+      ChunkRef chunk;
+      const ByteView digest = extents.blob(2);
+      if (digest.size() != chunk.digest.size())
+        return Error{Errc::kDamaged, "the catalog holds no valid digest"};
+      std::copy(digest.begin(), digest.end(), chunk.digest.begin());
+      chunk.size = extents.integer(3);
+      const auto [entry, added] =
+          chunk_numbers.emplace(chunk.digest, static_cast<uint32_t>(snapshot.chunks.size()));
+      if (added) snapshot.chunks.push_back(chunk);
+      file.extents.push_back(
+          {extents.integer(0), extents.integer(1), entry->second, extents.integer(4)});
+    }
+    // A block size that came later than the scan has taken the place of everything read before.
+    if (!file.extents.empty() && file.block_size != 0) {
+      for (const Extent& extent : file.extents) {
+        if (extent.file_offset % file.block_size != 0) {
+          file.extents.clear();
+          break;
+        }
+      }
+    }
+    snapshot.files.push_back(std::move(file));
+  }
+  return snapshot;
+}
+
+Status Catalog::save_signature(FileId id, const Signature& signature) {
+  const std::scoped_lock lock(mutex_);
+  return sql_->set_signature.bind(1, id)
+      .bind(2, signature.size)
+      .bind(3, static_cast<uint64_t>(signature.mtime_ns))
+      .bind(4, static_cast<uint64_t>(signature.ctime_ns))
+      .run();
+}
+
+}  // namespace walfs

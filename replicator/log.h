@@ -1,0 +1,77 @@
+// The writing end of a volume's log: points go into the open segment, which is sealed into the
+// spool.
+//
+// The spool is a directory of complete segments that the store does not have yet; the uploader
+// empties it in order. The open segment is a file without a name that ends in ".seg"; a crash loses
+// it, and the next mount finds what it held by comparing the directory with the catalog. append()
+// and seal() are called by one thread; the rest may be called from any.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "replicator/base/result.h"
+#include "replicator/catalog.h"
+#include "replicator/change.h"
+#include "replicator/keys.h"
+#include "replicator/segment.h"
+
+namespace walfs {
+
+// A file descriptor that closes itself.
+class OwnedFd {
+ public:
+  OwnedFd() = default;
+  explicit OwnedFd(int fd) : fd_(fd) {}
+  OwnedFd(OwnedFd&& other) noexcept : fd_(other.release()) {}
+  OwnedFd& operator=(OwnedFd&& other) noexcept;
+  ~OwnedFd() { reset(); }
+  int get() const { return fd_; }
+  bool valid() const { return fd_ >= 0; }
+  int release();
+  void reset();
+
+ private:
+  int fd_ = -1;
+};
+
+class Log {
+ public:
+  // spool is the directory's path without a slash at its end. `last` is the position before the
+  // next point.
+  Log(Catalog& catalog, std::string spool, Position last);
+
+  // Gives the point the next position and its time, writes it into the open segment and applies it
+  // to the catalog.
+  Result<Position> append(Point point);
+  // Completes the open segment, if it holds a point, and makes the catalog follow. The callback set
+  // by on_sealed is then called with the segment's range.
+  Status seal();
+  void on_sealed(std::function<void(PositionRange)> callback) { on_sealed_ = std::move(callback); }
+
+  // When the first point of the open segment was appended (steady clock, ns), or 0.
+  int64_t open_since_ns() const { return open_since_ns_; }
+  Position last() const { return {last_.load()}; }      // Appended.
+  Position sealed() const { return {sealed_.load()}; }  // In the spool or the store.
+
+ private:
+  std::string open_path() const { return spool_ + "/open.tmp"; }
+
+  Catalog& catalog_;
+  std::string spool_;
+  std::atomic<uint64_t> last_;
+  std::atomic<uint64_t> sealed_;
+  std::function<void(PositionRange)> on_sealed_;
+  OwnedFd file_;
+  std::unique_ptr<SegmentWriter> writer_;
+  int64_t open_since_ns_ = 0;
+};
+
+// The segments in a spool directory, ascending. Files of other names are left alone.
+Result<std::vector<PositionRange>> list_spool(const std::string& spool);
+
+int64_t steady_ns();
+
+}  // namespace walfs
