@@ -54,14 +54,14 @@ Result<std::optional<Credentials>> pair_from(const Lookup& lookup, const Pair& p
   }
   if (found.access_key_id.empty() || found.secret_access_key.empty()) {
     const bool no_id = found.access_key_id.empty();
-    return Error{Errc::kDenied, std::string(no_id ? pair.secret : pair.id) +
-                                    " is set but " + (no_id ? pair.id : pair.secret) +
-                                    " is not; set both"};
+    return Error{Errc::kDenied, std::string(no_id ? pair.secret : pair.id) + " is set but " +
+                                    (no_id ? pair.id : pair.secret) + " is not; set both"};
   }
   if (!is_header_value(found.access_key_id) || !is_header_value(found.session_token)) {
-    return Error{Errc::kDenied, std::string("the value of ") + pair.id +
-                                    (pair.token != nullptr ? " or " + std::string(pair.token) : "") +
-                                    " holds a space or another character that no key has"};
+    return Error{Errc::kDenied,
+                 std::string("the value of ") + pair.id +
+                     (pair.token != nullptr ? " or " + std::string(pair.token) : "") +
+                     " holds a space or another character that no key has"};
   }
   return std::optional<Credentials>(std::move(found));
 }
@@ -80,11 +80,10 @@ Result<Settings> parse_settings(std::string_view text) {
     if (line.starts_with("export ")) line = trim(line.substr(7));
     const size_t equals = line.find('=');
     if (equals == std::string_view::npos || equals == 0) {
-      return Error{Errc::kUsage, "line " + std::to_string(number) +
-                                     " is not of the form NAME=VALUE"};
+      return Error{Errc::kUsage,
+                   "line " + std::to_string(number) + " is not of the form NAME=VALUE"};
     }
-    settings[std::string(trim(line.substr(0, equals)))] =
-        unquote(trim(line.substr(equals + 1)));
+    settings[std::string(trim(line.substr(0, equals)))] = unquote(trim(line.substr(equals + 1)));
   }
   return settings;
 }
@@ -124,7 +123,8 @@ std::string find_setting(const Settings& settings, const Lookup& environment,
 
 Result<Credentials> find_credentials(const Settings& settings, const Lookup& environment) {
   const Lookup from_settings = [&settings](const std::string& name) {
-    return find_setting(settings, [](const std::string&) { return std::string(); }, name);
+    return find_setting(
+        settings, [](const std::string&) { return std::string(); }, name);
   };
   for (const Lookup& lookup : {from_settings, environment}) {
     for (const Pair& pair : kPairs) {

@@ -21,7 +21,9 @@ Sha256::Sha256() : state_(std::make_unique<State>()) {
           EVP_DigestInit_ex(state_->context, EVP_sha256(), nullptr) == 1);
 }
 
-Sha256::~Sha256() { EVP_MD_CTX_free(state_->context); }
+Sha256::~Sha256() {
+  EVP_MD_CTX_free(state_->context);
+}
 
 void Sha256::update(ByteView data) {
   require(EVP_DigestUpdate(state_->context, data.data(), data.size()) == 1);

@@ -3,6 +3,7 @@
 #include <curl/curl.h>
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <csignal>
 #include <mutex>
@@ -40,6 +41,7 @@ struct Transfer {
   HttpResponse& response;
   const HttpLimits& limits;
   uint64_t sent = 0;
+  uint64_t announced = 0;  // Content-Length of the answer, as far as it is believed.
   bool body_failed = false;
   bool too_long = false;
   bool timed_out = false;
@@ -56,8 +58,8 @@ size_t on_read(char* into, size_t size, size_t count, void* user) {
   auto& transfer = *static_cast<Transfer*>(user);
   const ObjectBody& body = *transfer.request.body;
   const uint64_t want = std::min<uint64_t>(size * count, body.size - transfer.sent);
-  auto status = read_body(body, transfer.sent,
-                          {reinterpret_cast<uint8_t*>(into), static_cast<size_t>(want)});
+  auto status =
+      read_body(body, transfer.sent, {reinterpret_cast<uint8_t*>(into), static_cast<size_t>(want)});
   if (!status.ok()) {
     transfer.body_failed = true;
     transfer.response.fault_text = status.error().message;
@@ -117,6 +119,9 @@ size_t on_header(char* data, size_t size, size_t count, void* user) {
   value = first == std::string_view::npos || last == std::string_view::npos || last < first
               ? std::string_view()
               : value.substr(first, last - first + 1);
+  if (name == "content-length") {
+    std::from_chars(value.data(), value.data() + value.size(), transfer.announced);
+  }
   transfer.response.headers.emplace_back(std::move(name), value);
   return size * count;
 }
@@ -129,6 +134,11 @@ size_t on_body(char* data, size_t size, size_t count, void* user) {
   if (got > room && transfer.is_success()) {
     transfer.too_long = true;
     return 0;
+  }
+  // Grown by hand: a vector's own doubling would take twice the limit.
+  if (body.size() + got > body.capacity()) {
+    const uint64_t wanted = std::max<uint64_t>(body.size() + got, uint64_t{2} * body.capacity());
+    body.reserve(std::min(std::max(wanted, transfer.announced), transfer.max_body()));
   }
   const auto* bytes = reinterpret_cast<const uint8_t*>(data);
   body.insert(body.end(), bytes, bytes + std::min(got, room));

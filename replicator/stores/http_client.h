@@ -1,7 +1,7 @@
 // HTTP/1.1 by libcurl: one request at a time per call, connections kept and reused.
 //
-// Knows nothing of S3 and never tries again: it reports what happened so that its caller can decide.
-// Thread-safe; each running call has a connection of its own.
+// Knows nothing of S3 and never tries again: it reports what happened so that its caller can
+// decide. Thread-safe; each running call has a connection of its own.
 #pragma once
 
 #include <cstdint>

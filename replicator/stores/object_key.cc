@@ -5,7 +5,9 @@
 namespace walfs {
 namespace {
 
-bool is_key_character(char c) { return c > ' ' && c < 0x7f && c != '\\'; }
+bool is_key_character(char c) {
+  return c > ' ' && c < 0x7f && c != '\\';
+}
 
 // A name in a message: what cannot be printed would garble the terminal or the log.
 std::string shown(std::string_view key) {

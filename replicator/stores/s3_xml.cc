@@ -42,13 +42,8 @@ std::string printable(std::string text, size_t size_max) {
   return text;
 }
 
-Error damaged(const char* what) { return Error{Errc::kDamaged, what}; }
-
-std::optional<uint64_t> number(const std::string& text) {
-  uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || text.empty()) return std::nullopt;
-  return value;
+Error damaged(const char* what) {
+  return Error{Errc::kDamaged, what};
 }
 
 Result<S3ListEntry> parse_entry(const pugi::xml_node& node, bool encoded) {
@@ -58,13 +53,21 @@ Result<S3ListEntry> parse_entry(const pugi::xml_node& node, bool encoded) {
     if (!decoded) return damaged("the store's list holds a wrongly encoded key");
     entry.key = std::move(*decoded);
   }
-  const auto size = number(text_of(node, "Size"));
-  if (entry.key.empty() || !size) return damaged("the store's list holds an entry without key or size");
+  const auto size = parse_decimal(text_of(node, "Size"));
+  if (entry.key.empty() || !size)
+    return damaged("the store's list holds an entry without key or size");
   entry.size = *size;
   return entry;
 }
 
 }  // namespace
+
+std::optional<uint64_t> parse_decimal(std::string_view text) {
+  uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
 
 Result<S3ListPage> parse_s3_list(ByteView xml) {
   pugi::xml_document document;
@@ -92,9 +95,12 @@ std::optional<S3ErrorBody> parse_s3_error(ByteView xml) {
   pugi::xml_document document;
   if (!load(document, xml) || !is_named(document.document_element(), "Error")) return std::nullopt;
   const pugi::xml_node root = document.document_element();
-  S3ErrorBody body{printable(text_of(root, "Code"), 64), printable(text_of(root, "Message"), kMaxMessageSize),
+  S3ErrorBody body{printable(text_of(root, "Code"), 64),
+                   printable(text_of(root, "Message"), kMaxMessageSize),
                    printable(text_of(root, "Region"), 64)};
-  const auto is_odd = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) == 0 && c != '.'; };
+  const auto is_odd = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) == 0 && c != '.';
+  };
   std::replace_if(body.code.begin(), body.code.end(), is_odd, '?');
   return body;
 }

@@ -14,6 +14,9 @@
 
 namespace walfs {
 
+// Digits only; nothing for anything else or an overflow.
+std::optional<uint64_t> parse_decimal(std::string_view text);
+
 inline constexpr size_t kMaxS3XmlSize = size_t{8} << 20;  // A page of 1000 keys is below 4 MiB.
 inline constexpr size_t kMaxS3ListPage = 1000;
 

@@ -1,6 +1,7 @@
 // AWS Signature Version 4 in the Authorization header, as S3 and its kin check it:
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/create-signed-request.html
-// Paths are encoded once and not normalised, which is the rule for S3. Pure: the time is an argument.
+// Paths are encoded once and not normalised, which is the rule for S3. Pure: the time is an
+// argument.
 #pragma once
 
 #include <cstdint>

@@ -60,9 +60,10 @@ Status check_endpoint(std::string_view endpoint) {
   }
   // Not quoted in the message: it may hold a password.
   if (rest.find('@') != std::string_view::npos) {
-    return usage("credentials do not belong into the endpoint; set AWS_ACCESS_KEY_ID and "
-                 "AWS_SECRET_ACCESS_KEY instead",
-                 kS3Form);
+    return usage(
+        "credentials do not belong into the endpoint; set AWS_ACCESS_KEY_ID and "
+        "AWS_SECRET_ACCESS_KEY instead",
+        kS3Form);
   }
   const std::string_view host = rest.substr(0, rest.find('/'));
   if (host.empty() || !all_of(host, "-._:[]") || !all_of(rest.substr(host.size()), "-._~/")) {
@@ -121,9 +122,10 @@ Result<StoreUrl> parse_s3(std::string_view rest) {
   S3Url url;
   const std::string_view place = rest.substr(0, rest.find('?'));
   if (place.find('@') != std::string_view::npos) {
-    return usage("credentials do not belong into the URL; set AWS_ACCESS_KEY_ID and "
-                 "AWS_SECRET_ACCESS_KEY instead",
-                 kS3Form);
+    return usage(
+        "credentials do not belong into the URL; set AWS_ACCESS_KEY_ID and "
+        "AWS_SECRET_ACCESS_KEY instead",
+        kS3Form);
   }
   url.bucket = place.substr(0, place.find('/'));
   if (url.bucket.empty()) return usage("the URL names no bucket", kS3Form);
@@ -151,7 +153,8 @@ Result<StoreUrl> parse_store_url(std::string_view url) {
   if (scheme == "file") return usage("file: needs to be followed by three slashes", kFileForm);
   if (scheme == "s3") return usage("s3: needs to be followed by two slashes", kS3Form);
   if (scheme.size() == url.size()) {
-    return usage("the replica needs to be a URL", std::string(kFileForm) + " or " + std::string(kS3Form));
+    return usage("the replica needs to be a URL",
+                 std::string(kFileForm) + " or " + std::string(kS3Form));
   }
   return usage(quoted(scheme.substr(0, 20)) + " replicas are not known, only file and s3",
                std::string(kFileForm) + " or " + std::string(kS3Form));
@@ -187,8 +190,7 @@ std::string to_string(const S3Url& url) {
   };
   add("endpoint", url.endpoint);
   add("region", url.region);
-  const bool path_by_default =
-      !url.endpoint.empty() || url.bucket.find('.') != std::string::npos;
+  const bool path_by_default = !url.endpoint.empty() || url.bucket.find('.') != std::string::npos;
   if (url.path_style != path_by_default) add("style", url.path_style ? "path" : "virtual");
   return out;
 }

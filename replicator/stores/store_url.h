@@ -18,9 +18,9 @@ struct FileUrl {
 
 struct S3Url {
   std::string bucket;
-  std::string prefix;     // "" or parts joined by slashes, without a slash at either end.
-  std::string endpoint;   // "" for AWS, else http[s]://host[:port][/path].
-  std::string region;     // "" when the URL does not say.
+  std::string prefix;       // "" or parts joined by slashes, without a slash at either end.
+  std::string endpoint;     // "" for AWS, else http[s]://host[:port][/path].
+  std::string region;       // "" when the URL does not say.
   bool path_style = false;  // endpoint/bucket/key, else bucket.endpoint/key.
 };
 

@@ -1,5 +1,5 @@
-// Percent-encoding as AWS Signature Version 4 defines it: everything but A-Z a-z 0-9 - . _ ~ becomes
-// %XX in upper case. Pure.
+// Percent-encoding as AWS Signature Version 4 defines it: everything but A-Z a-z 0-9 - . _ ~
+// becomes %XX in upper case. Pure.
 #pragma once
 
 #include <optional>
