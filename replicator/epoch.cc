@@ -40,6 +40,8 @@ Result<Epoch> read_epoch(Store& store, uint64_t number) {
     return Error{Errc::kDamaged, key + " is damaged: it names no valid parent"};
   }
   epoch.parent = *parent;
+  const auto fresh = object.find("fresh");
+  epoch.fresh = fresh != object.end() && fresh->is_boolean() && fresh->get<bool>();
   epoch.holder = text_of(object, "holder");
   epoch.token = text_of(object, "token");
   epoch.time_ns = parse_time(text_of(object, "time")).value_or(0);
@@ -111,11 +113,9 @@ Result<std::optional<Epoch>> read_newest_epoch(Store& store) {
 }
 
 Status claim_epoch(Store& store, const Epoch& epoch) {
-  const json object = {{"epoch", epoch.number},
-                       {"parent", epoch.parent.to_string()},
-                       {"holder", epoch.holder},
-                       {"token", epoch.token},
-                       {"time", format_time(epoch.time_ns)}};
+  const json object = {{"epoch", epoch.number}, {"parent", epoch.parent.to_string()},
+                       {"fresh", epoch.fresh},  {"holder", epoch.holder},
+                       {"token", epoch.token},  {"time", format_time(epoch.time_ns)}};
   const std::string text = object.dump(2) + "\n";
   const Status put = store.put(epoch_key(epoch.number), ObjectBody::of(text), PutMode::kIfAbsent);
   if (put.ok() || put.error().code != Errc::kConflict) return put;

@@ -19,7 +19,9 @@ inline constexpr int kFormatVersion = 1;
 
 struct Epoch {
   uint64_t number = 0;
-  Position parent;  // 0: builds on nothing; its first usable point is that of its first snapshot.
+  Position parent;  // The last position before its own; 0 if there was none.
+  bool fresh =
+      false;  // Does not build on the parent's state: usable from its own first snapshot on.
   std::string holder;  // For people: host name and directory.
   std::string token;   // Random: recognises a claim of one's own.
   int64_t time_ns = 0;

@@ -1,0 +1,136 @@
+#include "replicator/restore_target.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <climits>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+
+#include "replicator/epoch.h"
+
+namespace walfs {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr long kFuseMagic = 0x65735546;
+
+// The target with its parent's symbolic links resolved; the last part may not exist yet.
+Result<std::string> absolute_path(const std::string& path) {
+  if (path.empty()) return Error{Errc::kUsage, "the directory to restore to has no name"};
+  std::string clean = fs::path(path).lexically_normal().string();
+  while (clean.size() > 1 && clean.back() == '/') clean.pop_back();
+  const std::unique_ptr<char, decltype(&std::free)> whole(::realpath(clean.c_str(), nullptr),
+                                                          &std::free);
+  if (whole) return std::string(whole.get());
+  if (errno != ENOENT) return error_from_errno("cannot restore to " + path, errno);
+  const fs::path parent = fs::path(clean).parent_path();
+  const std::string parent_name = parent.empty() ? "." : parent.string();
+  const std::unique_ptr<char, decltype(&std::free)> resolved(
+      ::realpath(parent_name.c_str(), nullptr), &std::free);
+  if (!resolved) {
+    return Error{Errc::kUsage, "cannot restore to " + path + ": the directory " + parent_name +
+                                   " does not exist"};
+  }
+  return (fs::path(resolved.get()) / fs::path(clean).filename()).string();
+}
+
+bool on_fuse(const std::string& directory) {
+  struct statfs filesystem {};
+  return ::statfs(directory.c_str(), &filesystem) == 0 && filesystem.f_type == kFuseMagic;
+}
+
+bool is_mount_point(const std::string& path) {
+  struct stat own {};
+  struct stat parent {};
+  return ::stat(path.c_str(), &own) == 0 && ::stat((path + "/..").c_str(), &parent) == 0 &&
+         (own.st_dev != parent.st_dev || own.st_ino == parent.st_ino);
+}
+
+}  // namespace
+
+Result<RestoreDirectory> RestoreDirectory::open(const std::string& path, bool force) {
+  RestoreDirectory target;
+  WALFS_ASSIGN(target.path_, absolute_path(path));
+  const std::string parent = fs::path(target.path_).parent_path().string();
+  struct stat attributes {};
+  target.exists_ = ::lstat(target.path_.c_str(), &attributes) == 0;
+  if (target.exists_ && !S_ISDIR(attributes.st_mode)) {
+    return Error{Errc::kUsage, target.path_ + " is a file; name a directory to restore to"};
+  }
+  if (on_fuse(target.exists_ ? target.path_ : parent)) {
+    return Error{Errc::kUsage,
+                 target.path_ +
+                     " lies inside a mount that may be the replicated one; restore to a directory "
+                     "outside of it, or unmount it first"};
+  }
+  if (!target.exists_) return target;
+  if (is_mount_point(target.path_)) {
+    return Error{Errc::kUsage, target.path_ +
+                                   " is a mount point, which cannot be replaced; restore to a "
+                                   "directory inside it"};
+  }
+  std::error_code failed;
+  const bool empty = fs::is_empty(target.path_, failed);
+  if (failed) return error_from_errno("cannot look into " + target.path_, failed.value());
+  if (!empty && !force) {
+    return Error{Errc::kUsage,
+                 target.path_ +
+                     " is not empty; restore to a new directory, or pass --force to replace "
+                     "all that is in it"};
+  }
+  return target;
+}
+
+RestoreDirectory::~RestoreDirectory() {
+  if (temporary_.empty()) return;
+  std::error_code ignored;
+  fs::remove_all(temporary_, ignored);
+}
+
+Status RestoreDirectory::begin() {
+  temporary_ = path_ + ".restoring-" + random_token().substr(0, 8);
+  if (::mkdir(temporary_.c_str(), 0700) != 0) {
+    Error error = error_from_errno("cannot create " + temporary_, errno);
+    temporary_.clear();
+    return error;
+  }
+  fd_ = OwnedFd(::open(temporary_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd_.valid()) return error_from_errno("cannot open " + temporary_, errno);
+  return {};
+}
+
+Status RestoreDirectory::commit() {
+  std::string old;
+  if (exists_) {
+    // An empty directory is simply replaced; anything else steps aside first.
+    if (::rename(temporary_.c_str(), path_.c_str()) == 0) {
+      temporary_.clear();
+      return {};
+    }
+    old = path_ + ".replaced-" + random_token().substr(0, 8);
+    if (::rename(path_.c_str(), old.c_str()) != 0)
+      return error_from_errno("cannot replace " + path_, errno);
+  }
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    Error error = error_from_errno("cannot rename the restored directory to " + path_, errno);
+    if (!old.empty()) ::rename(old.c_str(), path_.c_str());
+    return error;
+  }
+  temporary_.clear();
+  if (old.empty()) return {};
+  std::error_code failed;
+  fs::remove_all(old, failed);
+  if (failed) {
+    return Error{Errc::kIo,
+                 "the directory is restored, but the old one could not be removed: " + old};
+  }
+  return {};
+}
+
+}  // namespace walfs
