@@ -42,6 +42,8 @@ WalScan WalFollower::scan(const ReadAt& read, const WalScanOptions& options) {
       return scan;
     case Check::kBroken:
       withdraw_last_transaction(scan);
+      if (verify_frames(read, start_of_frames(), committed_) != Check::kValid)
+        withdraw_generation(scan);
       break;
   }
   forget_tail();
@@ -81,7 +83,7 @@ void WalFollower::begin_generation(const WalHeader& header, WalScan& scan) {
   ++generation_;
   header_ = header;
   last_salts_ = header.salts;
-  committed_ = previous_ = {0, 0, header.checksum};
+  committed_ = previous_ = start_of_frames();
 }
 
 void WalFollower::end_generation() {
@@ -108,23 +110,30 @@ WalFollower::Check WalFollower::check_frame(ByteView frame, WalChecksum& checksu
 // Reads those frames of the last transaction again that may have been written to. The stored
 // checksum of the untouched frame before them is what they continue.
 WalFollower::Check WalFollower::verify_last_transaction(const ReadAt& read) const {
-  uint32_t frame = previous_.frame + 1;
-  WalChecksum checksum = previous_.checksum;
-  if (const uint32_t untouched = frames_below(unchanged_below_); untouched >= frame) {
+  Position from = previous_;
+  if (const uint32_t untouched = frames_below(unchanged_below_); untouched > from.frame) {
     if (untouched >= committed_.frame) return Check::kValid;
     std::array<uint8_t, kWalFrameHeaderSize> raw{};
     if (read(wal_frame_offset(untouched, header_.page_size), raw) < raw.size())
       return Check::kBroken;
-    checksum = parse_wal_frame_header(raw).checksum;
-    frame = untouched + 1;
+    from.frame = untouched;
+    from.checksum = parse_wal_frame_header(raw).checksum;
   }
-  Bytes buffer(frame <= committed_.frame ? frame_size() : 0);
-  for (; frame <= committed_.frame; ++frame) {
-    if (read(wal_frame_offset(frame, header_.page_size), buffer) < buffer.size())
+  return verify_frames(read, from, committed_);
+}
+
+// Whether the frames behind `from` still lead to `to`.
+WalFollower::Check WalFollower::verify_frames(const ReadAt& read, Position from,
+                                              const Position& to) const {
+  Bytes buffer(from.frame < to.frame ? frame_size() : 0);
+  while (from.frame < to.frame) {
+    ++from.frame;
+    if (read(wal_frame_offset(from.frame, header_.page_size), buffer) < buffer.size())
       return Check::kBroken;
-    if (const Check check = check_frame(buffer, checksum); check != Check::kValid) return check;
+    if (const Check check = check_frame(buffer, from.checksum); check != Check::kValid)
+      return check;
   }
-  return checksum == committed_.checksum ? Check::kValid : Check::kBroken;
+  return from.checksum == to.checksum ? Check::kValid : Check::kBroken;
 }
 
 void WalFollower::withdraw_last_transaction(WalScan& scan) {
@@ -139,6 +148,15 @@ void WalFollower::withdraw_last_transaction(WalScan& scan) {
   undo_ = {};
   tail_ = {};
   committed_ = previous_;
+}
+
+void WalFollower::withdraw_generation(WalScan& scan) {
+  for (const auto& [page, offset] : overlay_) scan.withdrawn.push_back(page);
+  std::sort(scan.withdrawn.begin(), scan.withdrawn.end());
+  scan.withdrawn.erase(std::unique(scan.withdrawn.begin(), scan.withdrawn.end()),
+                       scan.withdrawn.end());
+  overlay_ = {};
+  committed_ = previous_ = start_of_frames();
 }
 
 void WalFollower::forget_tail() {

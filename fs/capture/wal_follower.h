@@ -16,7 +16,9 @@
 //     checksum chain before the overwriting of an earlier frame does. So bytes of the last
 //     transaction that may have been written to are verified again; if the chain no longer holds
 //     the transaction is withdrawn: its pages are reported, the position goes back to the commit
-//     before. SQLite never writes to frames before the last transaction of a generation.
+//     before. SQLite never writes to frames before the last transaction of a generation; only if
+//     that one is void are they read again, and if they are too (somebody cut the file) the whole
+//     generation is withdrawn and read from its start.
 //
 // The one thing that the bytes cannot show is the second case of rule 4 while it lasts: whoever
 // needs certainty for a large transaction (only those are spilled) scans again after everything
@@ -130,13 +132,16 @@ class WalFollower {
   enum class Check { kValid, kForeign, kBroken };
 
   size_t frame_size() const { return header_.page_size + kWalFrameHeaderSize; }
+  Position start_of_frames() const { return {0, 0, header_.checksum}; }
   uint32_t frames_below(uint64_t offset) const;
   bool follow_header(const ReadAt& read, WalScan& scan);
   void begin_generation(const WalHeader& header, WalScan& scan);
   void end_generation();
   Check check_frame(ByteView frame, WalChecksum& checksum) const;
   Check verify_last_transaction(const ReadAt& read) const;
+  Check verify_frames(const ReadAt& read, Position from, const Position& to) const;
   void withdraw_last_transaction(WalScan& scan);
+  void withdraw_generation(WalScan& scan);
   void forget_tail();
   void read_frames(const ReadAt& read, size_t max_bytes, WalScan& scan);
   bool accept_frame(ByteView frame, WalScan& scan);

@@ -278,6 +278,23 @@ TEST(WalFollower, EmitsACommitAgainWhoseEarlierFrameArrivedLate) {
   EXPECT_EQ(scan.withdrawn, (std::vector<uint32_t>{2, 3, 4}));
 }
 
+TEST(WalFollower, WithdrawsTheGenerationWhenTheLogWasCutWithinIt) {
+  WalBuilder whole;
+  whole.frame(1, 1, 1).frame(2, 2, 2).frame(3, 3, 3).frame(4, 4, 4);
+  for (uint32_t kept = 0; kept < 4; ++kept) {
+    WalFollower follower;
+    follower.scan(reader(whole.file()));
+    WalBuilder cut = whole;
+    cut.cut(kept);
+    const WalScan scan = follower.scan(reader(cut.file()));
+    EXPECT_TRUE(std::ranges::is_sorted(scan.withdrawn));
+    EXPECT_EQ(scan.withdrawn.back(), 4U);
+    EXPECT_EQ(follower.committed_frame(), kept);
+    EXPECT_EQ(follower.pages_in_wal().size(), kept);
+    EXPECT_EQ(follower.database_pages(), kept);
+  }
+}
+
 TEST(WalFollower, DoesNotReadTheLastTransactionAgainWhenNothingWasWritten) {
   WalBuilder wal;
   for (uint32_t page = 1; page <= 200; ++page) wal.frame(page, page == 200 ? 200 : 0, 1);
