@@ -1,8 +1,6 @@
 // Builds write-ahead logs byte by byte, from the file format document and not from our own code.
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <string>
