@@ -1,0 +1,128 @@
+#include "fs/mount/backing.h"
+
+#include <fcntl.h>
+#include <spdlog/spdlog.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <climits>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+#include "fs/mount/control.h"
+#include "fs/mount/mountinfo.h"
+#include "fs/mount/operations.h"
+#include "fs/mount/process.h"
+
+namespace walfs {
+namespace {
+
+constexpr int64_t kStatusTimeoutMs = 2000;
+
+bool is_inside(const std::string& path, const std::string& directory) {
+  return directory == "/" ? path != "/" : path.starts_with(directory + "/");
+}
+
+std::string holder_of(int lock_fd, const std::string& source) {
+  std::string who = source + " is already served by walfs";
+  auto text = read_text_fd(lock_fd, 4096);
+  auto holder = nlohmann::json::parse(text ? *text : "", nullptr, false);
+  if (!holder.is_object()) return who;
+  auto pid = holder.value("pid", int64_t{0});
+  return who + " (pid " + std::to_string(pid) + " on " + holder.value("host", "") +
+         ", mounted at " + holder.value("mountpoint", "") + "); unmount it first";
+}
+
+Status take_lock(int fd, const std::string& source, const std::string& mountpoint) {
+  if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EWOULDBLOCK) return Error{Errc::kConflict, holder_of(fd, source)};
+    return error_from_errno("cannot lock " + source, errno);
+  }
+  char host[HOST_NAME_MAX + 1] = {};
+  gethostname(host, sizeof host - 1);
+  nlohmann::json holder = {{"pid", getpid()}, {"mountpoint", mountpoint}, {"host", host}};
+  std::string text = holder.dump() + "\n";
+  if (ftruncate(fd, 0) != 0 ||
+      pwrite(fd, text.data(), text.size(), 0) != static_cast<ssize_t>(text.size()))
+    return error_from_errno("cannot write the lock file of " + source, errno);
+  return {};
+}
+
+Status check_not_mounted(const std::string& path) {
+  auto mounted = mount_at(path);
+  if (!mounted || mounted->type != kMountType) return {};
+  struct stat root;
+  if (stat(path.c_str(), &root) != 0 && errno == ENOTCONN) {
+    spdlog::warn("{} is left from a walfs that crashed; taking it away", path);
+    if (umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0)
+      return error_from_errno("cannot unmount what is left at " + path, errno);
+    return check_not_mounted(path);
+  }
+  std::string who;
+  auto status = control_request(path, {{"command", "status"}}, kStatusTimeoutMs);
+  if (status) who = " (keeper pid " + std::to_string(status->value("keeper_pid", 0)) + ")";
+  return Error{Errc::kConflict, path + " is already mounted by walfs" + who + ", from " +
+                                    mounted->source + "; unmount it first"};
+}
+
+}  // namespace
+
+Result<std::string> real_directory_path(const std::string& path) {
+  char real[PATH_MAX];
+  if (realpath(path.c_str(), real) != nullptr) return std::string(real);
+  if (errno != ENOTCONN) return error_from_errno("cannot find the directory " + path, errno);
+  std::string trimmed = path;
+  while (trimmed.size() > 1 && trimmed.back() == '/') trimmed.pop_back();
+  size_t slash = trimmed.rfind('/');
+  std::string parent = slash == std::string::npos ? "." : trimmed.substr(0, slash + 1);
+  if (realpath(parent.c_str(), real) == nullptr)
+    return error_from_errno("cannot find the directory " + path, errno);
+  std::string directory = real;
+  if (directory != "/") directory += '/';
+  return directory + trimmed.substr(slash == std::string::npos ? 0 : slash + 1);
+}
+
+Status check_places(const std::string& source, const std::string& mountpoint) {
+  WALFS_TRY(check_not_mounted(source));
+  if (mountpoint != source) WALFS_TRY(check_not_mounted(mountpoint));
+  if (is_inside(mountpoint, source))
+    return Error{Errc::kUsage, "the mount point " + mountpoint + " must not be inside of " +
+                                   source + ", which it would show"};
+  for (const MountEntry& entry : read_mountinfo()) {
+    if (is_inside(entry.mountpoint, source))
+      return Error{Errc::kUnsupported,
+                   entry.mountpoint + " is a mount of its own beneath " + source +
+                       "; walfs serves one filesystem: unmount it, or give it a walfs of its own"};
+  }
+  for (const std::string& path : {source, mountpoint}) {
+    struct stat attributes;
+    if (stat(path.c_str(), &attributes) != 0)
+      return error_from_errno("cannot look at " + path, errno);
+    if (!S_ISDIR(attributes.st_mode)) return Error{Errc::kUsage, path + " is not a directory"};
+  }
+  return {};
+}
+
+Result<BackingDirectory> open_backing(const std::string& source, const std::string& mountpoint) {
+  BackingDirectory backing;
+  backing.directory.reset(open(source.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!backing.directory.valid()) return error_from_errno("cannot open " + source, errno);
+  int directory = backing.directory.get();
+  if (mkdirat(directory, kStateDirectory, 0700) != 0 && errno != EEXIST)
+    return error_from_errno("cannot make " + source + "/" + kStateDirectory, errno);
+  backing.state.reset(
+      openat(directory, kStateDirectory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!backing.state.valid())
+    return error_from_errno("cannot open " + source + "/" + kStateDirectory, errno);
+  backing.lock.reset(
+      openat(backing.state.get(), "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!backing.lock.valid())
+    return error_from_errno("cannot open the lock file of " + source, errno);
+  WALFS_TRY(take_lock(backing.lock.get(), source, mountpoint));
+  return backing;
+}
+
+}  // namespace walfs

@@ -1,0 +1,145 @@
+// The inodes that the kernel knows, by node id and by (st_dev, st_ino).
+//
+// Ids are never reused, so a late FORGET cannot hit a new inode. A node lives while its lookup
+// count is not 0; the kernel counts with us (every entry reply adds one, FORGET takes away).
+//
+// Locks, in this order: Node::attach_mutex_, then one shard of the table. Node::mutex_ is a leaf.
+// The observer is called with the node's attach_mutex_ held and no other lock.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+
+#include "fs/mount/descriptor.h"
+#include "fs/tracking/observer.h"
+
+namespace walfs {
+
+using NodeId = uint64_t;
+constexpr NodeId kRootNode = 1;
+
+// The one read-write descriptor of a regular file that all its handles share.
+struct DataFile {
+  FileDescriptor fd;
+  bool writable = false;
+};
+
+class Node {
+ public:
+  Node(NodeId id, FileDescriptor path_fd, const struct stat& attributes)
+      : id_(id),
+        device_(attributes.st_dev),
+        inode_(attributes.st_ino),
+        type_(attributes.st_mode & S_IFMT),
+        path_fd_(std::move(path_fd)) {}
+
+  NodeId id() const { return id_; }
+  mode_t type() const { return type_; }
+  int path_fd() const { return path_fd_.get(); }  // O_PATH
+  TrackedFile* tracked() const { return tracked_.load(std::memory_order_acquire); }
+
+  // Counts one more handle and opens the shared descriptor if there is none. Returns 0 or errno:
+  // a file that can only be read opens for reading handles alone.
+  int open_handle(bool for_writing);
+  // Like open_handle, with a descriptor that CREATE already opened for reading and writing.
+  void adopt_handle(FileDescriptor data_fd);
+  // The last handle closes the shared descriptor as soon as nobody uses it any more.
+  void close_handle();
+  // The shared descriptor, or null while no handle is open. Stays open as long as it is held.
+  std::shared_ptr<const DataFile> data() const;
+  // A descriptor for one operation without a handle; null with errno set.
+  std::shared_ptr<const DataFile> data_or_open(bool for_writing) const;
+
+  // Where the node was last seen, for messages only.
+  void set_place(NodeId parent, std::string name);
+  NodeId parent() const;
+  std::string name() const;
+
+ private:
+  friend class NodeTable;
+  std::shared_ptr<DataFile> open_data(bool for_writing) const;
+
+  const NodeId id_;
+  const dev_t device_;
+  const ino_t inode_;
+  const mode_t type_;
+  const FileDescriptor path_fd_;
+
+  std::mutex attach_mutex_;
+  bool attached_ = false;  // Under attach_mutex_.
+  std::atomic<TrackedFile*> tracked_{nullptr};
+  uint64_t lookups_ = 0;  // Under the mutex of its inode shard.
+
+  mutable std::mutex mutex_;
+  std::shared_ptr<DataFile> data_;
+  int handles_ = 0;
+  NodeId parent_ = 0;
+  std::string name_;
+};
+
+using NodePtr = std::shared_ptr<Node>;
+
+class NodeTable {
+ public:
+  // Attaches the root to the observer, which must outlive the table.
+  NodeTable(FileDescriptor root_path_fd, const struct stat& root, FileObserver& observer);
+  // Detaches what is left.
+  ~NodeTable();
+  NodeTable(const NodeTable&) = delete;
+  NodeTable& operator=(const NodeTable&) = delete;
+
+  // Null if the kernel names an id that it should have forgotten.
+  NodePtr get(NodeId id) const;
+  // Null if the kernel does not know the inode.
+  NodePtr find(dev_t device, ino_t inode) const;
+  // Adds one lookup; makes and attaches the node if it is new (path_fd is closed if not).
+  NodePtr acquire(FileDescriptor path_fd, const struct stat& attributes, const Node* parent,
+                  const char* name);
+  // Takes lookups away; the last one detaches the node.
+  void release(NodeId id, uint64_t lookups);
+  size_t size() const;
+  // The path below the mount's root by the last known names, for messages.
+  std::string describe(NodeId id) const;
+
+ private:
+  struct Key {
+    dev_t device;
+    ino_t inode;
+    bool operator==(const Key&) const = default;
+  };
+  struct KeyHash {
+    size_t operator()(const Key& key) const {
+      return (key.inode * 0x9E3779B97F4A7C15ULL) ^ (key.device * 0xC2B2AE3D27D4EB4FULL);
+    }
+  };
+  static constexpr size_t kShards = 16;
+  struct InodeShard {
+    mutable std::mutex mutex;
+    std::unordered_map<Key, NodePtr, KeyHash> nodes;
+  };
+  struct IdShard {
+    mutable std::mutex mutex;
+    std::unordered_map<NodeId, NodePtr> nodes;
+  };
+  InodeShard& shard_of(const Key& key) const { return inodes_[(KeyHash{}(key) >> 32) % kShards]; }
+  IdShard& shard_of(NodeId id) const { return ids_[id % kShards]; }
+  bool has_lookups(const Node& node) const;
+
+  FileObserver& observer_;
+  std::atomic<NodeId> next_id_{kRootNode + 1};
+  NodePtr root_;
+  mutable std::array<InodeShard, kShards> inodes_;
+  mutable std::array<IdShard, kShards> ids_;
+};
+
+// Opens what an O_PATH descriptor stands for anew, through /proc. Returns -1 with errno.
+int reopen(int path_fd, int flags);
+
+}  // namespace walfs

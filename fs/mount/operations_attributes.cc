@@ -1,0 +1,97 @@
+// Operations on attributes: stat, chmod, chown, utimens, truncate, statfs.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+
+#include "fs/mount/operations.h"
+
+namespace walfs {
+namespace {
+
+// chmod and utimens need a path for what is only open as O_PATH.
+struct ProcPath {
+  explicit ProcPath(int fd) { std::snprintf(text, sizeof text, "/proc/self/fd/%d", fd); }
+  char text[32];
+};
+
+timespec chosen_time(unsigned valid, unsigned set, unsigned now, const timespec& time) {
+  if ((valid & now) != 0) return {0, UTIME_NOW};
+  if ((valid & set) != 0) return time;
+  return {0, UTIME_OMIT};
+}
+
+}  // namespace
+
+void clear_suid_sgid_bits(int fd) {
+  struct stat attributes;
+  if (fstat(fd, &attributes) != 0) return;
+  mode_t drop = attributes.st_mode & S_ISUID;
+  if ((attributes.st_mode & S_IXGRP) != 0) drop |= attributes.st_mode & S_ISGID;
+  if (drop != 0) fchmod(fd, attributes.st_mode & 07777 & ~drop);
+}
+
+int Operations::get_attributes(NodeId id, struct stat& out) {
+  NodePtr node = nodes_.get(id);
+  if (!node) return ESTALE;
+  return fstat(node->path_fd(), &out) == 0 ? 0 : errno;
+}
+
+int Operations::truncate(Node& node, uint64_t size, bool clear_suid_sgid) {
+  auto data = node.data_or_open(true);
+  if (!data) return errno;
+  observer_.before_truncate(node.tracked(), size);
+  if (ftruncate(data->fd.get(), static_cast<off_t>(size)) != 0) return errno;
+  if (clear_suid_sgid) clear_suid_sgid_bits(data->fd.get());
+  observer_.truncated(node.tracked(), size);
+  return 0;
+}
+
+int Operations::change_mode_owner_times(Node& node, const AttributeChange& change) {
+  using Change = AttributeChange;
+  const unsigned valid = change.valid;
+  const bool is_link = node.type() == S_IFLNK;
+  if ((valid & (Change::kUid | Change::kGid)) != 0) {
+    uid_t uid = (valid & Change::kUid) != 0 ? change.uid : static_cast<uid_t>(-1);
+    gid_t gid = (valid & Change::kGid) != 0 ? change.gid : static_cast<gid_t>(-1);
+    if (fchownat(node.path_fd(), "", uid, gid, AT_EMPTY_PATH) != 0) return errno;
+  }
+  // After the owner: chown(2) clears the suid and sgid bits that the same request may set.
+  if ((valid & Change::kMode) != 0) {
+    if (is_link) return EOPNOTSUPP;
+    if (::chmod(ProcPath(node.path_fd()).text, change.mode & 07777) != 0) return errno;
+  }
+  constexpr unsigned kTimes =
+      Change::kAtime | Change::kMtime | Change::kAtimeNow | Change::kMtimeNow;
+  if ((valid & kTimes) != 0) {
+    const timespec times[2] = {chosen_time(valid, Change::kAtime, Change::kAtimeNow, change.atime),
+                               chosen_time(valid, Change::kMtime, Change::kMtimeNow, change.mtime)};
+    // The magic link leads to the inode itself, also when that is a symlink.
+    if (utimensat(AT_FDCWD, ProcPath(node.path_fd()).text, times, 0) != 0) return errno;
+  }
+  return 0;
+}
+
+int Operations::set_attributes(NodeId id, const AttributeChange& change, struct stat& out) {
+  NodePtr node = nodes_.get(id);
+  if (!node) return ESTALE;
+  if ((change.valid & AttributeChange::kSize) != 0) {
+    bool clear = (change.valid & AttributeChange::kClearSuidSgid) != 0;
+    if (int error = truncate(*node, change.size, clear)) return error;
+  }
+  constexpr unsigned kOthers = ~(AttributeChange::kSize | AttributeChange::kClearSuidSgid);
+  if ((change.valid & kOthers) != 0) {
+    if (int error = change_mode_owner_times(*node, change)) return error;
+    observer_.attributes_changed(node->tracked());
+  }
+  return fstat(node->path_fd(), &out) == 0 ? 0 : errno;
+}
+
+int Operations::statistics(NodeId id, struct statvfs& out) {
+  NodePtr node = nodes_.get(id);
+  if (!node) return ESTALE;
+  return fstatvfs(node->path_fd(), &out) == 0 ? 0 : errno;
+}
+
+}  // namespace walfs

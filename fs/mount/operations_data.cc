@@ -1,0 +1,168 @@
+// Operations on file content.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "fs/mount/operations.h"
+
+namespace walfs {
+namespace {
+
+bool can_write(int flags) {
+  return (flags & O_ACCMODE) != O_RDONLY;
+}
+
+}  // namespace
+
+int Operations::create(const Caller& caller, NodeId parent_id, const char* name, mode_t mode,
+                       int flags, Entry& out) {
+  NodePtr parent = nodes_.get(parent_id);
+  if (!parent) return ESTALE;
+  if (hidden(parent_id, name)) return EPERM;
+  FileDescriptor fd;
+  {
+    ActAs act(caller);
+    // Always O_EXCL: what exists is opened through its node like any other open.
+    fd.reset(
+        openat(parent->path_fd(), name, O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, mode));
+  }
+  if (!fd.valid()) {
+    if (errno != EEXIST || (flags & O_EXCL) != 0) return errno;
+    if (int error = enter(*parent, name, out)) return error;
+    int error = open(out.node, flags, false);
+    if (error != 0) forget(out.node, 1);
+    return error;
+  }
+  if (fstat(fd.get(), &out.attributes) != 0) return errno;
+  FileDescriptor path_fd(reopen(fd.get(), O_PATH));
+  if (!path_fd.valid()) return errno;
+  NodePtr node = nodes_.acquire(std::move(path_fd), out.attributes, parent.get(), name);
+  out.node = node->id();
+  node->adopt_handle(std::move(fd));
+  observer_.created(parent->tracked(), name, node->tracked());
+  if (can_write(flags)) observer_.opened_writable(node->tracked());
+  return 0;
+}
+
+int Operations::open(NodeId id, int flags, bool clear_suid_sgid) {
+  NodePtr node = nodes_.get(id);
+  if (!node) return ESTALE;
+  if (node->type() != S_IFREG) return EINVAL;
+  if (int error = node->open_handle(can_write(flags))) return error;
+  if (can_write(flags)) observer_.opened_writable(node->tracked());
+  if ((flags & O_TRUNC) != 0) {
+    if (int error = truncate(*node, 0, clear_suid_sgid)) {
+      release(id, flags);
+      return error;
+    }
+  }
+  return 0;
+}
+
+void Operations::release(NodeId id, int flags) {
+  NodePtr node = nodes_.get(id);
+  if (!node || node->type() != S_IFREG) return;
+  if (can_write(flags)) observer_.closed_writable(node->tracked());
+  node->close_handle();
+}
+
+int Operations::read(NodeId id, uint64_t offset, std::span<uint8_t> buffer, size_t& out_size) {
+  NodePtr node = nodes_.get(id);
+  if (!node) return ESTALE;
+  auto data = node->data_or_open(false);
+  if (!data) return errno;
+  out_size = 0;
+  while (out_size < buffer.size()) {
+    ssize_t got = pread(data->fd.get(), buffer.data() + out_size, buffer.size() - out_size,
+                        static_cast<off_t>(offset + out_size));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return errno;
+    if (got == 0) break;
+    out_size += static_cast<size_t>(got);
+  }
+  return 0;
+}
+
+int Operations::write(NodeId id, uint64_t offset, ByteView bytes, bool clear_suid_sgid, bool whole,
+                      size_t& out_size) {
+  NodePtr node = nodes_.get(id);
+  if (!node) return ESTALE;
+  auto data = node->data_or_open(true);
+  if (!data) return errno;
+  observer_.before_write(node->tracked(), offset, bytes);
+  if (clear_suid_sgid) clear_suid_sgid_bits(data->fd.get());
+  out_size = 0;
+  int error = 0;
+  while (out_size < bytes.size() && error == 0) {
+    ssize_t put = pwrite(data->fd.get(), bytes.data() + out_size, bytes.size() - out_size,
+                         static_cast<off_t>(offset + out_size));
+    if (put >= 0) {
+      out_size += static_cast<size_t>(put);
+    } else if (errno != EINTR) {
+      error = errno;
+    }
+  }
+  if (out_size > 0) observer_.wrote(node->tracked(), offset, out_size);
+  return out_size > 0 && !whole ? 0 : error;
+}
+
+int Operations::sync(const Caller& caller, NodeId id, bool data_only) {
+  NodePtr node = nodes_.get(id);
+  if (!node) return ESTALE;
+  if (caller.pid == flusher_pid_.load(std::memory_order_relaxed)) return 0;
+  auto data = node->data_or_open(false);
+  if (!data) return errno;
+  observer_.before_fsync(node->tracked());
+  int result = data_only ? fdatasync(data->fd.get()) : fsync(data->fd.get());
+  if (result != 0) return errno;
+  observer_.synced(node->tracked());
+  return 0;
+}
+
+int Operations::allocate(NodeId id, int mode, uint64_t offset, uint64_t size) {
+  NodePtr node = nodes_.get(id);
+  if (!node) return ESTALE;
+  auto data = node->data_or_open(true);
+  if (!data) return errno;
+  // Collapsing and inserting move everything behind the range.
+  uint64_t affected = size;
+  if ((mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE)) != 0)
+    affected = static_cast<uint64_t>(INT64_MAX) - offset;
+  observer_.before_range_change(node->tracked(), offset, affected);
+  if (fallocate(data->fd.get(), mode, static_cast<off_t>(offset), static_cast<off_t>(size)) != 0)
+    return errno;
+  observer_.range_changed(node->tracked(), offset, affected);
+  return 0;
+}
+
+int Operations::seek(NodeId id, int64_t offset, int whence, int64_t& out_offset) {
+  NodePtr node = nodes_.get(id);
+  if (!node) return ESTALE;
+  auto data = node->data_or_open(false);
+  if (!data) return errno;
+  out_offset = lseek(data->fd.get(), offset, whence);
+  return out_offset < 0 ? errno : 0;
+}
+
+int Operations::copy_range(NodeId from_id, uint64_t from_offset, NodeId to_id, uint64_t to_offset,
+                           size_t size, size_t& out_size) {
+  NodePtr from = nodes_.get(from_id);
+  NodePtr to = nodes_.get(to_id);
+  if (!from || !to) return ESTALE;
+  auto source = from->data_or_open(false);
+  if (!source) return errno;
+  auto target = to->data_or_open(true);
+  if (!target) return errno;
+  observer_.before_range_change(to->tracked(), to_offset, size);
+  auto in = static_cast<off_t>(from_offset);
+  auto out = static_cast<off_t>(to_offset);
+  ssize_t copied = copy_file_range(source->fd.get(), &in, target->fd.get(), &out, size, 0);
+  if (copied < 0) return errno;
+  out_size = static_cast<size_t>(copied);
+  if (copied > 0) observer_.range_changed(to->tracked(), to_offset, out_size);
+  return 0;
+}
+
+}  // namespace walfs

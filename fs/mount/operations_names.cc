@@ -1,0 +1,179 @@
+// Operations on names: lookup, create without data, link, unlink, rename.
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <spdlog/spdlog.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "fs/mount/operations.h"
+
+namespace walfs {
+namespace {
+
+// RESOLVE_NO_XDEV: another filesystem mounted beneath the backing directory would bring inode
+// numbers of its own, and SQLite tells files apart by them.
+int open_path(int directory, const char* name) {
+  struct open_how how = {};
+  how.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC;
+  how.resolve = RESOLVE_NO_XDEV;
+  return static_cast<int>(syscall(SYS_openat2, directory, name, &how, sizeof how));
+}
+
+FileDescriptor duplicate(int fd) {
+  return FileDescriptor(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+}
+
+FileDescriptor open_root(int backing_fd) {
+  FileDescriptor fd(openat(backing_fd, ".", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  return fd.valid() ? std::move(fd) : duplicate(backing_fd);
+}
+
+struct stat stat_of(int fd) {
+  struct stat attributes = {};
+  fstat(fd, &attributes);
+  return attributes;
+}
+
+TrackedFile* tracked(const NodePtr& node) {
+  return node ? node->tracked() : nullptr;
+}
+
+}  // namespace
+
+Operations::Operations(int backing_fd, FileObserver& observer)
+    : observer_(observer), nodes_(open_root(backing_fd), stat_of(backing_fd), observer) {}
+
+bool Operations::hidden(NodeId parent, const char* name) const {
+  return parent == kRootNode && std::strcmp(name, kStateDirectory) == 0;
+}
+
+int Operations::enter(const Node& parent, const char* name, Entry& out) {
+  FileDescriptor fd(open_path(parent.path_fd(), name));
+  if (!fd.valid()) {
+    int error = errno;
+    if (error == EXDEV) {
+      spdlog::warn("{}/{} is the mount point of another filesystem, which walfs does not serve",
+                   nodes_.describe(parent.id()), name);
+    }
+    return error;
+  }
+  if (fstat(fd.get(), &out.attributes) != 0) return errno;
+  out.node = nodes_.acquire(std::move(fd), out.attributes, &parent, name)->id();
+  return 0;
+}
+
+int Operations::enter_created(const Node& parent, const char* name, Entry& out) {
+  if (int error = enter(parent, name, out)) return error;
+  observer_.created(parent.tracked(), name, tracked(nodes_.get(out.node)));
+  return 0;
+}
+
+NodePtr Operations::known_child(const Node& parent, const char* name) const {
+  struct stat attributes;
+  if (fstatat(parent.path_fd(), name, &attributes, AT_SYMLINK_NOFOLLOW) != 0) return nullptr;
+  return nodes_.find(attributes.st_dev, attributes.st_ino);
+}
+
+int Operations::lookup(NodeId parent_id, const char* name, Entry& out) {
+  NodePtr parent = nodes_.get(parent_id);
+  if (!parent) return ESTALE;
+  if (hidden(parent_id, name)) return ENOENT;
+  return enter(*parent, name, out);
+}
+
+void Operations::forget(NodeId node, uint64_t lookups) {
+  nodes_.release(node, lookups);
+}
+
+int Operations::make_node(const Caller& caller, NodeId parent_id, const char* name, mode_t mode,
+                          dev_t device, Entry& out) {
+  NodePtr parent = nodes_.get(parent_id);
+  if (!parent) return ESTALE;
+  if (hidden(parent_id, name)) return EPERM;
+  {
+    ActAs act(caller);
+    if (mknodat(parent->path_fd(), name, mode, device) != 0) return errno;
+  }
+  return enter_created(*parent, name, out);
+}
+
+int Operations::make_directory(const Caller& caller, NodeId parent_id, const char* name,
+                               mode_t mode, Entry& out) {
+  NodePtr parent = nodes_.get(parent_id);
+  if (!parent) return ESTALE;
+  if (hidden(parent_id, name)) return EPERM;
+  {
+    ActAs act(caller);
+    if (mkdirat(parent->path_fd(), name, mode) != 0) return errno;
+  }
+  return enter_created(*parent, name, out);
+}
+
+int Operations::make_symlink(const Caller& caller, const char* target, NodeId parent_id,
+                             const char* name, Entry& out) {
+  NodePtr parent = nodes_.get(parent_id);
+  if (!parent) return ESTALE;
+  if (hidden(parent_id, name)) return EPERM;
+  {
+    ActAs act(caller);
+    if (symlinkat(target, parent->path_fd(), name) != 0) return errno;
+  }
+  return enter_created(*parent, name, out);
+}
+
+int Operations::read_symlink(NodeId id, std::string& out) {
+  NodePtr node = nodes_.get(id);
+  if (!node) return ESTALE;
+  char target[PATH_MAX + 1];
+  ssize_t size = readlinkat(node->path_fd(), "", target, sizeof target);
+  if (size < 0) return errno;
+  out.assign(target, static_cast<size_t>(size));
+  return 0;
+}
+
+int Operations::make_link(NodeId id, NodeId new_parent_id, const char* new_name, Entry& out) {
+  NodePtr node = nodes_.get(id);
+  NodePtr parent = nodes_.get(new_parent_id);
+  if (!node || !parent) return ESTALE;
+  if (hidden(new_parent_id, new_name)) return EPERM;
+  if (linkat(node->path_fd(), "", parent->path_fd(), new_name, AT_EMPTY_PATH) != 0) return errno;
+  if (int error = enter(*parent, new_name, out)) return error;
+  observer_.linked(parent->tracked(), new_name, node->tracked());
+  return 0;
+}
+
+int Operations::unlink(NodeId parent_id, const char* name, bool directory) {
+  NodePtr parent = nodes_.get(parent_id);
+  if (!parent) return ESTALE;
+  if (hidden(parent_id, name)) return ENOENT;
+  NodePtr node = known_child(*parent, name);
+  observer_.before_unlink(parent->tracked(), name, tracked(node));
+  if (unlinkat(parent->path_fd(), name, directory ? AT_REMOVEDIR : 0) != 0) return errno;
+  observer_.unlinked(parent->tracked(), name, tracked(node));
+  return 0;
+}
+
+int Operations::rename(NodeId parent_id, const char* name, NodeId new_parent_id,
+                       const char* new_name, unsigned flags) {
+  NodePtr parent = nodes_.get(parent_id);
+  NodePtr new_parent = nodes_.get(new_parent_id);
+  if (!parent || !new_parent) return ESTALE;
+  if (hidden(parent_id, name)) return ENOENT;
+  if (hidden(new_parent_id, new_name)) return EPERM;
+  NodePtr node = known_child(*parent, name);
+  NodePtr replaced = known_child(*new_parent, new_name);
+  observer_.before_rename(parent->tracked(), name, new_parent->tracked(), new_name, tracked(node),
+                          tracked(replaced), flags);
+  if (renameat2(parent->path_fd(), name, new_parent->path_fd(), new_name, flags) != 0) return errno;
+  if (node) node->set_place(new_parent_id, new_name);
+  if (replaced && (flags & RENAME_EXCHANGE) != 0) replaced->set_place(parent_id, name);
+  observer_.renamed(parent->tracked(), name, new_parent->tracked(), new_name, tracked(node),
+                    tracked(replaced), flags);
+  return 0;
+}
+
+}  // namespace walfs

@@ -1,0 +1,38 @@
+// What `walfs mount` was asked to do. Handed from the keeper to its children as JSON in a memfd;
+// it never holds a secret, only the names of the files that do.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "replicator/base/result.h"
+
+namespace walfs {
+
+struct MountOptions {
+  std::string source;      // The backing directory.
+  std::string mountpoint;  // Equal to source: mounted over it.
+  std::string replica_url;
+  std::string credentials_file;
+  std::string config_file;
+  int64_t flush_interval_ms = 100;
+  int64_t sync_interval_ms = 1000;
+  int64_t unmount_timeout_ms = 30000;  // For draining after SIGTERM.
+  int threads = 4;                     // That serve requests.
+  int64_t spin_us = 0;                 // How long an idle thread polls before it sleeps.
+  bool foreground = false;
+  std::string log_file;  // Empty: standard error in the foreground, else .walfs/walfs.log.
+  std::string log_format = "text";  // Or "json".
+  std::string log_level = "info";
+  // Options of other parts of the program, passed on unread (a JSON object as text).
+  std::string extra = "{}";
+};
+
+nlohmann::json to_json(const MountOptions& options);
+Result<MountOptions> mount_options_from_json(const nlohmann::json& json);
+
+// Makes the process log to standard error as the options say.
+void set_up_logging(const MountOptions& options, const char* process_name);
+
+}  // namespace walfs

@@ -1,0 +1,191 @@
+#include "fs/mount/server.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spdlog/spdlog.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <thread>
+
+#include "fs/mount/channels.h"
+#include "fs/mount/control.h"
+#include "fs/mount/keeper.h"
+#include "fs/mount/mountinfo.h"
+#include "fs/mount/operations.h"
+#include "fs/mount/process.h"
+#include "fs/mount/session.h"
+#include "fs/mount/users.h"
+
+namespace walfs {
+namespace {
+
+class Server {
+ public:
+  Server(MountOptions options, const HooksFactory& make_hooks)
+      : options_(std::move(options)), hooks_(make_hooks()) {}
+
+  Status start();
+  // Serves until the mount is gone or the keeper says so.
+  int run();
+
+ private:
+  void set_pids(const nlohmann::json& message);
+  void wait_for_end(int ended_fd);
+  nlohmann::json status();
+  nlohmann::json unmount(const nlohmann::json& request);
+
+  const MountOptions options_;
+  std::unique_ptr<ServerHooks> hooks_;
+  FileDescriptor state_directory_;
+  std::unique_ptr<Operations> operations_;
+  std::unique_ptr<Session> session_;
+  ControlServer control_;
+  std::atomic<int> keeper_pid_{0};
+  std::atomic<int> flusher_pid_{0};
+};
+
+void Server::set_pids(const nlohmann::json& message) {
+  if (message.contains("keeper_pid")) keeper_pid_ = message.value("keeper_pid", 0);
+  if (!message.contains("flusher_pid")) return;
+  flusher_pid_ = message.value("flusher_pid", 0);
+  if (operations_) operations_->set_flusher_pid(flusher_pid_);
+}
+
+void prepare_process() {
+  for (int signal : {SIGTERM, SIGINT, SIGHUP, SIGPIPE}) ::signal(signal, SIG_IGN);
+  umask(0);
+  rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+  }
+  // Our own allocations must not wait for dirty pages that only we can write back.
+  prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+}
+
+Status Server::start() {
+  auto pids = receive_message(kServerKeeper, 10000);
+  if (!pids) return Error{Errc::kIo, "the keeper is gone"};
+  set_pids(*pids);
+  state_directory_.reset(
+      openat(kServerBacking, kStateDirectory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!state_directory_.valid()) return error_from_errno("cannot open .walfs", errno);
+  WALFS_TRY(hooks_->start(
+      {options_, kServerBacking, state_directory_.get(), kServerFlusher, flusher_pid_, control_}));
+  operations_ = std::make_unique<Operations>(kServerBacking, hooks_->observer());
+  operations_->set_flusher_pid(flusher_pid_);
+  WALFS_ASSIGN(session_,
+               Session::create(kServerDevice, *operations_, {options_.threads, options_.spin_us}));
+  WALFS_TRY(session_->handshake());
+  control_.handle("status", [this](const nlohmann::json&) { return status(); });
+  control_.handle("sync", [this](const nlohmann::json& request) {
+    auto result = hooks_->sync(request.value("timeout_ms", int64_t{30000}));
+    return result ? *result : error_to_json(result.error());
+  });
+  control_.handle("unmount", [this](const nlohmann::json& request) { return unmount(request); });
+  control_.start(kServerControl);
+  return {};
+}
+
+nlohmann::json Server::status() {
+  nlohmann::json answer = hooks_->status();
+  answer["mountpoint"] = options_.mountpoint;
+  answer["source"] = options_.source;
+  answer["keeper_pid"] = keeper_pid_.load();
+  answer["server_pid"] = getpid();
+  answer["flusher_pid"] = flusher_pid_.load();
+  answer["version"] = WALFS_VERSION;
+  answer["nodes"] = operations_->nodes().size();
+  auto requests = nlohmann::json::object();
+  session_->count_requests(
+      [&](uint32_t opcode, uint64_t count) { requests[std::to_string(opcode)] = count; });
+  answer["requests"] = std::move(requests);
+  return answer;
+}
+
+nlohmann::json Server::unmount(const nlohmann::json& request) {
+  const auto timeout_ms = request.value("timeout_ms", int64_t{30000});
+  auto shipped = hooks_->sync(timeout_ms);
+  if (!shipped && !request.value("force", false)) return error_to_json(shipped.error());
+  auto mounted = mount_at(options_.mountpoint);
+  int error = unmount_by_helper(options_.mountpoint, 0, timeout_ms);
+  if (error == 0) return {{"unmounted", true}};
+  nlohmann::json answer =
+      error_to_json(error_from_errno("cannot unmount " + options_.mountpoint, error));
+  if (error != EBUSY || !mounted) return answer;
+  auto users = find_mount_users(mounted->device_major, mounted->device_minor,
+                                {getpid(), keeper_pid_, flusher_pid_});
+  answer["error"] = options_.mountpoint + " is in use by " + describe(users);
+  answer["busy"] = to_json(users);
+  return answer;
+}
+
+// Until the session has ended by itself (the mount is gone), or the keeper says finish.
+void Server::wait_for_end(int ended_fd) {
+  bool keeper_gone = false;
+  while (true) {
+    pollfd waiting[2] = {{ended_fd, POLLIN, 0}, {keeper_gone ? -1 : kServerKeeper, POLLIN, 0}};
+    if (poll(waiting, 2, -1) < 0 && errno != EINTR) return;
+    if (waiting[0].revents != 0) return;
+    if (waiting[1].revents == 0) continue;
+    auto message = receive_message(kServerKeeper, 0);
+    if (!message) {
+      keeper_gone = true;
+      keeper_pid_ = 0;
+      spdlog::error("the keeper is gone; serving until {} is unmounted", options_.mountpoint);
+      continue;
+    }
+    if (message->value("do", "") == "finish") return;
+    set_pids(*message);
+  }
+}
+
+int Server::run() {
+  FileDescriptor ended(eventfd(0, EFD_CLOEXEC));
+  Status served;
+  // Not joined when the keeper cuts it short: its threads sleep in read(2) of the device.
+  std::thread session([&] {
+    served = session_->run();
+    uint64_t one = 1;
+    if (::write(ended.get(), &one, sizeof one) < 0) std::abort();
+  });
+  wait_for_end(ended.get());
+  control_.stop();
+  Status finished = hooks_->finish(options_.unmount_timeout_ms);
+  if (!finished) spdlog::error("{}", finished.error().message);
+  if (keeper_pid_ == 0) ::unlink(control_socket_path(options_.mountpoint).c_str());
+  spdlog::default_logger()->flush();
+  // Session threads may still sleep in the device's read(2); nothing after this point needs
+  // destructors.
+  _exit(finished ? 0 : exit_code(finished.error()));
+}
+
+}  // namespace
+
+int run_server(const HooksFactory& make_hooks) {
+  prepare_process();
+  auto text = read_text_fd(kServerOptions, kOptionsSizeMax);
+  if (!text) return 1;
+  auto options = mount_options_from_json(nlohmann::json::parse(*text, nullptr, false));
+  if (!options) return 1;
+  for (int fd = kServerOptions; fd < kServerEnd; ++fd) fcntl(fd, F_SETFD, FD_CLOEXEC);
+  set_up_logging(*options, "server");
+  Server server(std::move(*options), make_hooks);
+  Status started = server.start();
+  if (!started) {
+    send_message(kServerKeeper, {{"event", "failed"},
+                                 {"code", static_cast<int>(started.error().code)},
+                                 {"message", started.error().message}});
+    return exit_code(started.error());
+  }
+  send_message(kServerKeeper, {{"event", "ready"}});
+  return server.run();
+}
+
+}  // namespace walfs

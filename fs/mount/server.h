@@ -1,0 +1,12 @@
+// The server: the process that serves the mount's requests.
+#pragma once
+
+#include "fs/mount/hooks.h"
+
+namespace walfs {
+
+// The process `walfs serve-internal`, with what the keeper left at ServerDescriptor. Returns the
+// exit status: 0 when the mount has ended and everything was shipped.
+int run_server(const HooksFactory& make_hooks);
+
+}  // namespace walfs

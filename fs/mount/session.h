@@ -1,0 +1,34 @@
+// One FUSE connection: reads requests from the device with several threads and answers them
+// through libfuse's low-level API.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "fs/mount/operations.h"
+#include "replicator/base/result.h"
+
+namespace walfs {
+
+struct SessionOptions {
+  int threads = 4;
+  int64_t spin_us = 0;  // How long one idle thread polls the device before it sleeps.
+};
+
+class Session {
+ public:
+  // device_fd: /dev/fuse after mount(2), or one end of a SOCK_SEQPACKET pair whose other end plays
+  // the kernel. It is borrowed and must be blocking.
+  static Result<std::unique_ptr<Session>> create(int device_fd, Operations& operations,
+                                                 const SessionOptions& options);
+  virtual ~Session() = default;
+  // Reads and answers the kernel's first request.
+  virtual Status handshake() = 0;
+  // Serves until the mount is gone. Call after handshake().
+  virtual Status run() = 0;
+  // How many requests of each opcode were read, for measurements: "WRITE" -> 12.
+  virtual void count_requests(const std::function<void(uint32_t opcode, uint64_t)>& visit) = 0;
+};
+
+}  // namespace walfs
