@@ -64,6 +64,9 @@ Error missing(const S3Url& url, const std::string& action, const std::string& co
     return Error{Errc::kNothingThere, action + ": the bucket " + url.bucket +
                                           " does not exist at " + place(url) + "; create it first"};
   }
+  if (code == "NoSuchUpload") {
+    return Error{Errc::kRetry, action + ": " + place(url) + " has given up the upload in parts"};
+  }
   return Error{Errc::kNothingThere,
                action + ": there is no such object in bucket " + url.bucket + " at " + place(url)};
 }
@@ -79,8 +82,9 @@ S3Verdict s3_verdict(const HttpResponse& response, const std::optional<S3ErrorBo
   if (std::find(std::begin(kPassing), std::end(kPassing), code) != std::end(kPassing)) {
     return S3Verdict::kAgain;
   }
-  // 501 is an answer for good: the service cannot do what was asked for.
-  const bool server_fault = response.status >= 500 && response.status != 501;
+  // 501 (cannot do that) and 507 (full) are answers for good.
+  const bool server_fault =
+      response.status >= 500 && response.status != 501 && response.status != 507;
   return server_fault || response.status == 429 || response.status == 408 ? S3Verdict::kAgain
                                                                           : S3Verdict::kFinal;
 }
@@ -99,6 +103,9 @@ Error s3_error(const S3Url& url, const std::string& action, const HttpResponse& 
       (response.status == 400 && !right_region(response, body).empty())) {
     return redirected(url, action, response, body);
   }
+  if (response.status == 507 || code == "QuotaExceeded" || code == "XMinioStorageFull") {
+    return Error{Errc::kNoSpace, action + ": bucket " + url.bucket + " is full: " + answer};
+  }
   switch (response.status) {
     case 401:
     case 403:
@@ -113,13 +120,8 @@ Error s3_error(const S3Url& url, const std::string& action, const HttpResponse& 
     case 501:
     case 405:
       return Error{Errc::kUnsupported, action + ": " + place(url) + " cannot do this: " + answer};
-    case 507:
-      return Error{Errc::kNoSpace, action + ": " + place(url) + " is full"};
     default:
       break;
-  }
-  if (code == "QuotaExceeded") {
-    return Error{Errc::kNoSpace, action + ": the quota of bucket " + url.bucket + " is used up"};
   }
   return Error{Errc::kUsage, action + ": " + place(url) + " refuses with " + answer};
 }

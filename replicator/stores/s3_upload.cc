@@ -31,7 +31,7 @@ class Upload {
         action_("cannot upload " + key),
         body_(body),
         if_absent_(mode == PutMode::kIfAbsent),
-        mark_(if_absent_ ? random_mark() : "") {}
+        mark_(random_mark()) {}
 
   Status in_one_request();
   Status in_parts();
@@ -76,11 +76,14 @@ Status Upload::in_one_request() {
   }
 }
 
-// Turns a failed conditional upload into success when what is there is what an earlier try of ours
+// Turns a failed upload into success when what is there is what an earlier try of ours
 // has put there.
 Status Upload::settle(const S3Call& call, const S3Reply& reply) {
   const int status = reply.response.status;
-  if (if_absent_ && reply.repeated && (status == 412 || status == 409 || status == 404)) {
+  const bool lost = if_absent_ && (status == 412 || status == 409);
+  // An upload in parts that was completed is not found again.
+  const bool completed = call.method == "POST" && status == 404;
+  if (reply.repeated && (lost || completed)) {
     WALFS_ASSIGN(const bool ours, is_ours());
     if (ours) return {};
   }
@@ -130,7 +133,7 @@ Result<std::string> Upload::begin() {
   S3Call call = make_call("POST");
   call.query = {{"uploads", ""}};
   call.body = &empty;
-  if (if_absent_) call.headers = {{kMarkHeader, mark_}};
+  call.headers = {{kMarkHeader, mark_}};
   WALFS_ASSIGN(const S3Reply reply, client_.call(call));
   if (!reply.ok()) return client_.error(call, reply);
   return parse_s3_upload_id(reply.response.body);
@@ -163,11 +166,6 @@ Status Upload::complete(const std::string& upload_id, const std::vector<std::str
   if (if_absent_) call.headers = {{"if-none-match", "*"}};
   WALFS_ASSIGN(const S3Reply reply, client_.call(call));
   if (reply.ok()) return {};
-  // The first try of a repeated completion may have ended the upload: then it is not found again.
-  if (reply.repeated && reply.response.status == 404 && !if_absent_) {
-    WALFS_ASSIGN(const bool ours, is_ours());
-    if (ours) return {};
-  }
   return settle(call, reply);
 }
 

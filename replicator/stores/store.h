@@ -1,9 +1,11 @@
 // Where replicas live: a flat space of objects named by keys.
 //
-// Keys are made by replicator/keys.h: printable ASCII, '/'-separated, no leading slash, no "." or
-// ".." parts. Every object is written once and never changed. All functions may be called from
-// several threads at once. A store tries passing faults again by itself, up to its retry budget;
-// kRetry means that the budget is spent.
+// Keys are made by replicator/keys.h: printable ASCII without spaces, '/'-separated, no leading
+// slash, no part that begins with a dot (replicator/stores/object_key.h); no key is also the
+// directory of another. Every object is written once and never changed. All functions may be called
+// from several threads at once. A store tries passing faults again by itself, up to its retry
+// budget; kRetry means that the budget is spent. After a put that ends so, the object may be there
+// or not: when a kIfAbsent put is then called again, it can meet its own object as a conflict.
 #pragma once
 
 #include <cstdint>
@@ -56,7 +58,8 @@ class Store {
   virtual Result<Bytes> get(const std::string& key, uint64_t max_size) = 0;
   // Exactly `range`; kDamaged when the object ends before it.
   virtual Result<Bytes> get_range(const std::string& key, ByteRange range) = 0;
-  // kNothingThere when the key does not exist.
+  // kNothingThere, as of every other function, when the key (or the whole bucket or directory) does
+  // not exist.
   virtual Result<ObjectInfo> head(const std::string& key) = 0;
   // At most `limit` objects whose keys start with `prefix` and are greater than `after`, in order
   // of their bytes.
