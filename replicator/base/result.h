@@ -80,11 +80,13 @@ using Status = Result<void>;
   } while (false)
 #define WALFS_CONCAT_INNER(a, b) a##b
 #define WALFS_CONCAT(a, b) WALFS_CONCAT_INNER(a, b)
+// NOLINTBEGIN(bugprone-macro-parentheses): a declaration cannot stand in parentheses.
 #define WALFS_ASSIGN_IMPL(result, decl, expr) \
   auto result = (expr);                       \
   if (!result.ok()) return result.error();    \
   decl = std::move(result).value()
 #define WALFS_ASSIGN(decl, expr) \
   WALFS_ASSIGN_IMPL(WALFS_CONCAT(walfs_result_, __LINE__), decl, expr)
+// NOLINTEND(bugprone-macro-parentheses)
 
 }  // namespace walfs

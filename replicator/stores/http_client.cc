@@ -163,7 +163,8 @@ struct curl_slist* make_headers(const HttpRequest& request) {
   // Without "Expect:" a PUT waits up to a second for an interim answer that few services give.
   struct curl_slist* list = curl_slist_append(nullptr, "Expect:");
   for (const auto& [name, value] : request.headers) {
-    const std::string line = value.empty() ? name + ";" : name + ": " + value;
+    std::string line = name;
+    line += value.empty() ? ";" : ": " + value;
     list = curl_slist_append(list, line.c_str());
   }
   return list;

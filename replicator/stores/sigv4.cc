@@ -70,7 +70,7 @@ std::string sigv4_canonical_request(const SigV4Request& request) {
   const auto headers = canonical_headers(request.headers);
   std::string out = request.method + "\n" + uri_encode(request.path, Slashes::kKeep) + "\n" +
                     canonical_query(request.query) + "\n";
-  for (const auto& [name, value] : headers) out += name + ":" + value + "\n";
+  for (const auto& [name, value] : headers) out.append(name).append(":").append(value).append("\n");
   return out + "\n" + signed_names(headers) + "\n" + request.payload_sha256;
 }
 

@@ -12,7 +12,7 @@ namespace {
 constexpr std::string_view kFileForm = "file:///absolute/directory";
 constexpr std::string_view kS3Form = "s3://bucket/prefix?endpoint=https://host&region=name";
 
-Error usage(std::string what, std::string_view form) {
+Error usage(const std::string& what, std::string_view form) {
   return Error{Errc::kUsage, what + "; write it like " + std::string(form)};
 }
 

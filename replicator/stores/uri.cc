@@ -66,7 +66,7 @@ std::string canonical_query(const std::vector<NameValue>& query) {
   std::string out;
   for (const auto& [name, value] : encoded) {
     if (!out.empty()) out.push_back('&');
-    out += name + "=" + value;
+    out.append(name).append("=").append(value);
   }
   return out;
 }

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "replicator/stores/store.h"
+#include "replicator/stores/store_probe.h"
 
 namespace walfs::testing {
 
@@ -158,6 +159,13 @@ TEST_P(StoreConformance, KeepsTheFirstOfTwoConditionalPuts) {
   // The same content from another writer has lost as well.
   EXPECT_FALSE(store().put("claim", ObjectBody::of("first"), PutMode::kIfAbsent).ok());
   EXPECT_EQ(get("claim"), "first");
+}
+
+TEST_P(StoreConformance, PassesTheProbeOfItsConditions) {
+  const auto works = conditional_put_works(store());
+  ASSERT_TRUE(works.ok()) << works.error().message;
+  EXPECT_TRUE(works.value());
+  EXPECT_TRUE(list("").empty());
 }
 
 TEST_P(StoreConformance, LetsExactlyOneRacingWriterWin) {

@@ -7,6 +7,7 @@
 #include <ctime>
 
 #include "replicator/stores/s3_upload.h"
+#include "replicator/stores/store_probe.h"
 #include "tests/support/scripted_server.h"
 
 namespace walfs {
@@ -41,6 +42,7 @@ class Scripted {
         std::make_unique<S3Store>(url, Credentials{"the-id", "hunter2", "the-token"}, options, "");
   }
   S3Store* operator->() { return store_.get(); }
+  Store& store() { return *store_; }
   Status put(const std::string& text, PutMode mode) {
     return store_->put("key", ObjectBody::of(text), mode);
   }
@@ -296,6 +298,17 @@ TEST(S3StoreIfAbsent, AsksAgainWhileTheRaceIsUndecided) {
 TEST(S3StoreIfAbsent, SaysThatTheServiceHasNoConditions) {
   Scripted store({answer(s3_error_answer("501 Not Implemented", "NotImplemented"))});
   EXPECT_EQ(store.put("text", PutMode::kIfAbsent).error().code, Errc::kUnsupported);
+}
+
+TEST(S3StoreIfAbsent, IsFoundOutByTheProbeWhereItDoesNotWork) {
+  const auto removed = answer(http_answer("204 No Content", ""));
+  Scripted ignores({ok(), ok(), removed});
+  EXPECT_FALSE(conditional_put_works(ignores.store()).value());
+  EXPECT_EQ(ignores.requests().at(2).method, "DELETE");
+  Scripted refuses({answer(s3_error_answer("501 Not Implemented", "NotImplemented"))});
+  EXPECT_FALSE(conditional_put_works(refuses.store()).value());
+  Scripted fails({answer(s3_error_answer("403 Forbidden", "AccessDenied"))});
+  EXPECT_EQ(conditional_put_works(fails.store()).error().code, Errc::kDenied);
 }
 
 // --- Uploads in parts ---
