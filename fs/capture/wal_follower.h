@@ -11,18 +11,17 @@
 //     written.
 //  3. A header with other salts begins a new generation at frame 1. Frames of it that arrive before
 //     their header do not match the old salts and are left alone until the header is there.
-//  4. The last commit itself can turn out to be void: if SQLite's sync fails it gives the
-//     transaction up and writes the next one over it; and a commit frame can reach us with the old
-//     checksum chain before the overwriting of an earlier frame does. So bytes of the last
-//     transaction that may have been written to are verified again; if the chain no longer holds
-//     the transaction is withdrawn: its pages are reported, the position goes back to the commit
-//     before. SQLite never writes to frames before the last transaction of a generation; only if
-//     that one is void are they read again, and if they are too (somebody cut the file) the whole
-//     generation is withdrawn and read from its start.
+//  4. The last commit itself can turn out to be void: if SQLite's sync of it fails, SQLite gives
+//     the transaction up and writes the next one over it. So bytes of the last transaction that may
+//     have been written to are verified again; if the chain no longer holds the transaction is
+//     withdrawn: its pages are reported, the position goes back to the commit before. SQLite never
+//     writes to frames before the last transaction of a generation; only if that one is void are
+//     they read again, and if they are too (somebody cut the file) the whole generation is
+//     withdrawn and read from its start.
 //
-// The one thing that the bytes cannot show is the second case of rule 4 while it lasts: whoever
-// needs certainty for a large transaction (only those are spilled) scans again after everything
-// written before the first scan has arrived, and ships what was not withdrawn.
+// No order of arrival makes a false commit: once a transaction has overwritten a frame, SQLite
+// writes further frames (walEncodeFrame) with zero salts and checksums until it makes all of them
+// anew, and the new commit frame continues only the new frames before it.
 //
 // Pure: no IO of its own, no clock. Not thread-safe; the bytes must not change during a scan, or
 // the change counts as a write for the next scan too. Memory: 12 bytes per frame of the open
