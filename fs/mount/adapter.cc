@@ -68,7 +68,9 @@ void on_init(void*, fuse_conn_info* connection) {
   };
   want(FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_READ, true);
   want(FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_DIO, true);
-  want(FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_DONT_MASK | FUSE_CAP_POSIX_ACL, true);
+  want(FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_NO_OPENDIR_SUPPORT | FUSE_CAP_DONT_MASK |
+           FUSE_CAP_POSIX_ACL,
+       true);
   // The kernel keeps the locks; O_TRUNC arrives as SETATTR; nobody changes files behind the cache;
   // fs/mount/session.cc asks for version 2 of HANDLE_KILLPRIV.
   want(FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS | FUSE_CAP_ATOMIC_O_TRUNC, false);
@@ -308,24 +310,9 @@ void on_copy_file_range(fuse_req_t request, fuse_ino_t from, off_t from_offset, 
 
 // ---------------------------------------------------------------- directories
 
-void on_opendir(fuse_req_t request, fuse_ino_t node, fuse_file_info* file) {
-  serve(request, [&] {
-    Operations& served = operations(request);
-    uint64_t handle = 0;
-    if (int error = served.open_directory(node, handle)) return error;
-    file->fh = handle;
-    file->cache_readdir = 1;
-    file->keep_cache = 1;
-    if (fuse_reply_open(request, file) == -ENOENT) served.release_directory(handle);
-    return kAnswered;
-  });
-}
-
-void on_releasedir(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
-  serve(request, [&] {
-    operations(request).release_directory(file->fh);
-    return 0;
-  });
+// ENOSYS: the kernel opens and closes directories by itself from now on, and keeps their listings.
+void on_opendir(fuse_req_t request, fuse_ino_t, fuse_file_info*) {
+  serve(request, [] { return ENOSYS; });
 }
 
 size_t add_item(fuse_req_t request, char* room, size_t size, const DirectoryItem& item, bool plus) {
@@ -345,8 +332,7 @@ size_t add_item(fuse_req_t request, char* room, size_t size, const DirectoryItem
   return fuse_add_direntry_plus(request, room, size, item.name, &param, next);
 }
 
-void read_directory(fuse_req_t request, fuse_ino_t node, size_t size, off_t offset, uint64_t handle,
-                    bool plus) {
+void read_directory(fuse_req_t request, fuse_ino_t node, size_t size, off_t offset, bool plus) {
   serve(request, [&] {
     std::vector<char> buffer(size);
     size_t used = 0;
@@ -356,27 +342,25 @@ void read_directory(fuse_req_t request, fuse_ino_t node, size_t size, off_t offs
       used += needed;
       return true;
     };
-    if (int error = operations(request).read_directory(node, handle, static_cast<uint64_t>(offset),
-                                                       plus, take))
+    if (int error =
+            operations(request).read_directory(node, static_cast<uint64_t>(offset), plus, take))
       return error;
     fuse_reply_buf(request, buffer.data(), used);
     return kAnswered;
   });
 }
 
-void on_readdir(fuse_req_t request, fuse_ino_t node, size_t size, off_t offset,
-                fuse_file_info* file) {
-  read_directory(request, node, size, offset, file->fh, false);
+void on_readdir(fuse_req_t request, fuse_ino_t node, size_t size, off_t offset, fuse_file_info*) {
+  read_directory(request, node, size, offset, false);
 }
 
 void on_readdirplus(fuse_req_t request, fuse_ino_t node, size_t size, off_t offset,
-                    fuse_file_info* file) {
-  read_directory(request, node, size, offset, file->fh, true);
+                    fuse_file_info*) {
+  read_directory(request, node, size, offset, true);
 }
 
-void on_fsyncdir(fuse_req_t request, fuse_ino_t node, int data_only, fuse_file_info* file) {
-  serve(request,
-        [&] { return operations(request).sync_directory(node, file->fh, data_only != 0); });
+void on_fsyncdir(fuse_req_t request, fuse_ino_t node, int data_only, fuse_file_info*) {
+  serve(request, [&] { return operations(request).sync_directory(node, data_only != 0); });
 }
 
 // ---------------------------------------------------------------- extended attributes
@@ -448,7 +432,6 @@ fuse_lowlevel_ops make_callbacks() {
   ops.fallocate = on_fallocate;
   ops.copy_file_range = on_copy_file_range;
   ops.opendir = on_opendir;
-  ops.releasedir = on_releasedir;
   ops.readdir = on_readdir;
   ops.readdirplus = on_readdirplus;
   ops.fsyncdir = on_fsyncdir;

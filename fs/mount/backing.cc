@@ -51,19 +51,26 @@ Status take_lock(int fd, const std::string& source, const std::string& mountpoin
   return {};
 }
 
+// Whether the server of this mount is gone. FORCE_SYNC: the kernel must not answer from its cache.
+bool is_dead(const std::string& mountpoint) {
+  struct statx root;
+  return statx(AT_FDCWD, mountpoint.c_str(), AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, &root) != 0 &&
+         errno == ENOTCONN;
+}
+
 Status check_not_mounted(const std::string& path) {
   auto mounted = mount_at(path);
   if (!mounted || mounted->type != kMountType) return {};
-  struct stat root;
-  if (stat(path.c_str(), &root) != 0 && errno == ENOTCONN) {
+  std::string who;
+  auto status = control_request(path, {{"command", "status"}}, kStatusTimeoutMs);
+  if (status) {
+    who = " (keeper pid " + std::to_string(status->value("keeper_pid", 0)) + ")";
+  } else if (is_dead(path)) {
     spdlog::warn("{} is left from a walfs that crashed; taking it away", path);
     if (umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0)
       return error_from_errno("cannot unmount what is left at " + path, errno);
     return check_not_mounted(path);
   }
-  std::string who;
-  auto status = control_request(path, {{"command", "status"}}, kStatusTimeoutMs);
-  if (status) who = " (keeper pid " + std::to_string(status->value("keeper_pid", 0)) + ")";
   return Error{Errc::kConflict, path + " is already mounted by walfs" + who + ", from " +
                                     mounted->source + "; unmount it first"};
 }

@@ -164,6 +164,9 @@ void ControlServer::accept_loop(const std::stop_token& stop) {
     if ((waiting[0].revents & POLLIN) == 0) continue;
     int accepted = accept4(listen_fd_, nullptr, nullptr, SOCK_CLOEXEC);
     if (accepted < 0) continue;
+    // A client that does not read must not keep its thread.
+    timeval limit = {kRequestTimeoutMs / 1000, 0};
+    setsockopt(accepted, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
     std::erase_if(connections, [](const Connection& one) { return one.done->load(); });
     if (connections.size() >= kConnectionsMax) {
       write_line(accepted, error_to_json({Errc::kRetry, "too many requests at once"}));

@@ -10,7 +10,7 @@
 #include <sys/statvfs.h>
 
 #include <functional>
-#include <map>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -62,6 +62,10 @@ struct DirectoryItem {
   const Entry* entry;  // Only in read_directory_plus; null for "." and "..".
 };
 
+struct CloseStream {
+  void operator()(DIR* stream) const { closedir(stream); }
+};
+
 class Operations {
  public:
   // backing_fd (a directory) is only borrowed for the constructor; the observer must outlive this.
@@ -102,14 +106,12 @@ class Operations {
   int copy_range(NodeId from, uint64_t from_offset, NodeId to, uint64_t to_offset, size_t size,
                  size_t& out_size);
 
-  // Directories (operations_directories.cc)
-  int open_directory(NodeId node, uint64_t& out_handle);
-  void release_directory(uint64_t handle);
+  // Directories (operations_directories.cc). There are no handles: an offset says it all.
   // Calls take() for each item from `offset` on until it returns false. With plus, an item that
   // take() refuses is forgotten again.
-  int read_directory(NodeId node, uint64_t handle, uint64_t offset, bool plus,
+  int read_directory(NodeId node, uint64_t offset, bool plus,
                      const std::function<bool(const DirectoryItem&)>& take);
-  int sync_directory(NodeId node, uint64_t handle, bool data_only);
+  int sync_directory(NodeId node, bool data_only);
 
   // Extended attributes (operations_xattrs.cc). A buffer of size 0 asks for the size.
   int set_xattr(NodeId node, const char* name, ByteView value, int flags);
@@ -122,13 +124,11 @@ class Operations {
   void set_flusher_pid(pid_t pid) { flusher_pid_ = pid; }
 
  private:
-  struct DirectoryHandle {
-    std::mutex mutex;
-    DIR* stream = nullptr;
+  // An open directory that a listing will probably go on with.
+  struct DirectoryStream {
+    NodeId node = 0;
     uint64_t position = 0;
-    ~DirectoryHandle() {
-      if (stream) closedir(stream);
-    }
+    std::unique_ptr<DIR, CloseStream> stream;
   };
 
   bool hidden(NodeId parent, const char* name) const;
@@ -137,14 +137,14 @@ class Operations {
   NodePtr known_child(const Node& parent, const char* name) const;
   int truncate(Node& node, uint64_t size, bool clear_suid_sgid);
   int change_mode_owner_times(Node& node, const AttributeChange& change);
-  std::shared_ptr<DirectoryHandle> directory_handle(const Node& node, uint64_t handle);
+  DirectoryStream take_stream(const Node& node, uint64_t offset);
+  void keep_stream(DirectoryStream stream);
 
   FileObserver& observer_;
   NodeTable nodes_;
   std::atomic<pid_t> flusher_pid_{-1};
-  std::mutex handles_mutex_;
-  uint64_t next_handle_ = 1;
-  std::map<uint64_t, std::shared_ptr<DirectoryHandle>> directory_handles_;
+  std::mutex streams_mutex_;
+  std::list<DirectoryStream> streams_;  // The one used last comes first.
 };
 
 // Clears the suid bit, and the sgid bit of a file that its group may execute, as write(2) does.

@@ -1,7 +1,9 @@
-// Reading directories.
+// Reading directories. Nothing is remembered between two requests but open streams, as a cache:
+// offsets are cookies of the backing filesystem.
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -10,73 +12,63 @@
 namespace walfs {
 namespace {
 
+constexpr size_t kStreamsMax = 32;
+
 bool is_dot_or_dotdot(const char* name) {
   return std::strcmp(name, ".") == 0 || std::strcmp(name, "..") == 0;
 }
 
-DIR* open_stream(const Node& node) {
+}  // namespace
+
+// A stream that stopped at this very offset goes on as if it had never been left, also where
+// cookies do not outlive a descriptor (overlayfs). Without one, a new stream is moved to it.
+Operations::DirectoryStream Operations::take_stream(const Node& node, uint64_t offset) {
+  if (offset != 0) {
+    std::lock_guard lock(streams_mutex_);
+    auto found = std::find_if(streams_.begin(), streams_.end(), [&](const DirectoryStream& one) {
+      return one.node == node.id() && one.position == offset;
+    });
+    if (found != streams_.end()) {
+      DirectoryStream stream = std::move(*found);
+      streams_.erase(found);
+      return stream;
+    }
+  }
+  DirectoryStream stream;
+  stream.node = node.id();
+  stream.position = offset;
   int fd = openat(node.path_fd(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return nullptr;
-  DIR* stream = fdopendir(fd);
-  if (stream == nullptr) close(fd);
+  if (fd < 0) return stream;
+  stream.stream.reset(fdopendir(fd));
+  if (!stream.stream) {
+    close(fd);
+  } else if (offset != 0) {
+    seekdir(stream.stream.get(), static_cast<long>(offset));
+  }
   return stream;
 }
 
-}  // namespace
-
-int Operations::open_directory(NodeId id, uint64_t& out_handle) {
-  NodePtr node = nodes_.get(id);
-  if (!node) return ESTALE;
-  auto handle = std::make_shared<DirectoryHandle>();
-  handle->stream = open_stream(*node);
-  if (handle->stream == nullptr) return errno;
-  std::lock_guard lock(handles_mutex_);
-  out_handle = next_handle_++;
-  directory_handles_.emplace(out_handle, std::move(handle));
-  return 0;
+void Operations::keep_stream(DirectoryStream stream) {
+  std::list<DirectoryStream> dropped;  // Closed after the mutex is free.
+  std::lock_guard lock(streams_mutex_);
+  streams_.push_front(std::move(stream));
+  if (streams_.size() > kStreamsMax)
+    dropped.splice(dropped.begin(), streams_, std::prev(streams_.end()));
 }
 
-void Operations::release_directory(uint64_t handle) {
-  std::shared_ptr<DirectoryHandle> last;
-  std::lock_guard lock(handles_mutex_);
-  auto found = directory_handles_.find(handle);
-  if (found == directory_handles_.end()) return;
-  last = std::move(found->second);
-  directory_handles_.erase(found);
-}
-
-std::shared_ptr<Operations::DirectoryHandle> Operations::directory_handle(const Node& node,
-                                                                          uint64_t handle) {
-  std::lock_guard lock(handles_mutex_);
-  auto found = directory_handles_.find(handle);
-  if (found != directory_handles_.end()) return found->second;
-  // A handle of before: offsets are cookies of the backing filesystem, so a new stream will do.
-  auto reopened = std::make_shared<DirectoryHandle>();
-  reopened->stream = open_stream(node);
-  return reopened->stream != nullptr ? reopened : nullptr;
-}
-
-int Operations::read_directory(NodeId id, uint64_t handle_id, uint64_t offset, bool plus,
+int Operations::read_directory(NodeId id, uint64_t offset, bool plus,
                                const std::function<bool(const DirectoryItem&)>& take) {
   NodePtr node = nodes_.get(id);
   if (!node) return ESTALE;
-  auto handle = directory_handle(*node, handle_id);
-  if (!handle) return errno;
-  std::lock_guard lock(handle->mutex);
-  // Offset 0 starts over, so that names made since are seen.
-  if (offset == 0) {
-    rewinddir(handle->stream);
-  } else if (offset != handle->position) {
-    seekdir(handle->stream, static_cast<long>(offset));
-  }
-  handle->position = offset;
+  DirectoryStream stream = take_stream(*node, offset);
+  if (!stream.stream) return errno;
   while (true) {
     errno = 0;
-    const dirent* found = readdir(handle->stream);
+    const dirent* found = readdir(stream.stream.get());
     if (found == nullptr) return errno;
     auto next = static_cast<uint64_t>(found->d_off);
     if (hidden(id, found->d_name)) {
-      handle->position = next;
+      stream.position = next;
       continue;
     }
     DirectoryItem item{found->d_name, found->d_ino, DTTOIF(found->d_type), next, nullptr};
@@ -85,21 +77,21 @@ int Operations::read_directory(NodeId id, uint64_t handle_id, uint64_t offset, b
       item.entry = &entry;
     if (!take(item)) {
       if (item.entry != nullptr) forget(entry.node, 1);
-      // The stream has moved past an item that the kernel has not got.
-      handle->position = ~uint64_t{0};
+      // One step back, over the item that there was no room for.
+      seekdir(stream.stream.get(), static_cast<long>(stream.position));
+      keep_stream(std::move(stream));
       return 0;
     }
-    handle->position = next;
+    stream.position = next;
   }
 }
 
-int Operations::sync_directory(NodeId id, uint64_t handle_id, bool data_only) {
+int Operations::sync_directory(NodeId id, bool data_only) {
   NodePtr node = nodes_.get(id);
   if (!node) return ESTALE;
-  auto handle = directory_handle(*node, handle_id);
-  if (!handle) return errno;
-  int fd = dirfd(handle->stream);
-  return (data_only ? fdatasync(fd) : fsync(fd)) == 0 ? 0 : errno;
+  FileDescriptor fd(openat(node->path_fd(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd.valid()) return errno;
+  return (data_only ? fdatasync(fd.get()) : fsync(fd.get())) == 0 ? 0 : errno;
 }
 
 }  // namespace walfs

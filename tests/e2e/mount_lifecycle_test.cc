@@ -1,0 +1,220 @@
+// How a mount begins and ends, also when its processes are killed.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <string>
+
+#include "tests/support/mounted_directory.h"
+
+namespace walfs::test {
+namespace {
+
+bool all_ended(const MountedDirectory& mounted) {
+  return wait_until([&] {
+    return has_ended(mounted.pid("keeper_pid")) && has_ended(mounted.pid("server_pid")) &&
+           has_ended(mounted.pid("flusher_pid"));
+  });
+}
+
+void write_through(const MountedDirectory& mounted, const std::string& name) {
+  int fd = open(mounted.path(name).c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
+  ASSERT_GE(fd, 0);
+  ASSERT_EQ(write(fd, "text", 4), 4);
+  close(fd);
+}
+
+TEST(MountLifecycle, ASecondMountOfTheSourceIsRefusedAndNamesTheHolder) {
+  MountedDirectory mounted;
+  TemporaryDirectory other;
+  Output output = run_program({walfs_binary(), "mount", mounted.source(), other.path()});
+  EXPECT_EQ(output.status, 1);
+  EXPECT_NE(output.text.find("pid " + std::to_string(mounted.pid("keeper_pid"))), std::string::npos)
+      << output.text;
+  EXPECT_NE(output.text.find(mounted.path()), std::string::npos) << output.text;
+}
+
+TEST(MountLifecycle, ASecondMountOnTheMountPointIsRefused) {
+  MountedDirectory mounted;
+  TemporaryDirectory other;
+  Output output = run_program({walfs_binary(), "mount", other.path(), mounted.path()});
+  EXPECT_EQ(output.status, 1);
+  EXPECT_NE(output.text.find("already mounted"), std::string::npos) << output.text;
+}
+
+TEST(MountLifecycle, AMountPointInsideOfTheSourceIsRefused) {
+  TemporaryDirectory place;
+  std::filesystem::create_directory(place.path() + "/inside");
+  Output output = run_program({walfs_binary(), "mount", place.path(), place.path() + "/inside"});
+  EXPECT_EQ(output.status, 2) << output.text;
+}
+
+TEST(MountLifecycle, AMissingSourceIsNamed) {
+  Output output = run_program({walfs_binary(), "mount", "/nonexistent/walfs"});
+  EXPECT_NE(output.status, 0);
+  EXPECT_NE(output.text.find("/nonexistent/walfs"), std::string::npos) << output.text;
+}
+
+TEST(MountLifecycle, MountsOverItsOwnSource) {
+  TemporaryDirectory place;
+  ASSERT_EQ(run_program({walfs_binary(), "mount", place.path()}).status, 0);
+  {
+    std::ofstream(place.path() + "/file") << "text";
+    EXPECT_FALSE(std::filesystem::exists(place.path() + "/.walfs"));
+  }
+  Output output = run_program({walfs_binary(), "unmount", place.path()});
+  EXPECT_EQ(output.status, 0) << output.text;
+  EXPECT_TRUE(std::filesystem::exists(place.path() + "/.walfs"));
+  EXPECT_EQ(std::filesystem::file_size(place.path() + "/file"), 4u);
+}
+
+TEST(MountLifecycle, UnmountEndsEveryProcessAndTheSocket) {
+  MountedDirectory mounted;
+  write_through(mounted, "file");
+  mounted.unmount();
+  EXPECT_TRUE(all_ended(mounted));
+  EXPECT_FALSE(std::filesystem::exists(control_socket_path(mounted.path())));
+  EXPECT_EQ(std::filesystem::file_size(mounted.source() + "/file"), 4u);
+}
+
+TEST(MountLifecycle, PlainUmountEndsEveryProcess) {
+  MountedDirectory mounted;
+  write_through(mounted, "file");
+  Output output = run_program({"umount", mounted.path()});
+  ASSERT_EQ(output.status, 0) << output.text;
+  EXPECT_TRUE(all_ended(mounted));
+  EXPECT_EQ(std::filesystem::file_size(mounted.source() + "/file"), 4u);
+}
+
+TEST(MountLifecycle, MountsAgainRightAfterUnmounting) {
+  MountedDirectory mounted;
+  for (int round = 0; round < 5; ++round) {
+    write_through(mounted, "file" + std::to_string(round));
+    mounted.unmount();
+    mounted.mount();
+  }
+}
+
+TEST(MountLifecycle, ABusyUnmountNamesWhoIsUsingIt) {
+  MountedDirectory mounted;
+  write_through(mounted, "held");
+  int ends[2];
+  ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
+  Child holder([&] {
+    int fd = open(mounted.path("held").c_str(), O_RDONLY);
+    if (fd < 0 || write(ends[1], "x", 1) != 1) return 1;
+    pause();
+    return 0;
+  });
+  char ready = 0;
+  ASSERT_EQ(read(ends[0], &ready, 1), 1);
+  Output output = run_program({walfs_binary(), "unmount", mounted.path()});
+  EXPECT_EQ(output.status, 1);
+  EXPECT_NE(output.text.find("pid " + std::to_string(holder.pid())), std::string::npos)
+      << output.text;
+  EXPECT_NE(output.text.find("held"), std::string::npos) << output.text;
+  EXPECT_TRUE(mount_at(mounted.path()));
+  close(ends[0]);
+  close(ends[1]);
+}
+
+TEST(MountLifecycle, SigtermUnmounts) {
+  MountedDirectory mounted;
+  write_through(mounted, "file");
+  ASSERT_EQ(kill(mounted.pid("keeper_pid"), SIGTERM), 0);
+  EXPECT_TRUE(all_ended(mounted));
+  EXPECT_FALSE(mount_at(mounted.path()));
+  EXPECT_EQ(std::filesystem::file_size(mounted.source() + "/file"), 4u);
+}
+
+TEST(MountLifecycle, SigtermDetachesABusyMountAfterItsTimeout) {
+  MountedDirectory mounted({"--unmount-timeout-ms=500"});
+  write_through(mounted, "held");
+  int held = open(mounted.path("held").c_str(), O_RDWR | O_CLOEXEC);
+  ASSERT_EQ(pwrite(held, "TEXT", 4, 0), 4);
+  ASSERT_EQ(kill(mounted.pid("keeper_pid"), SIGTERM), 0);
+  EXPECT_TRUE(all_ended(mounted));
+  EXPECT_FALSE(mount_at(mounted.path()));
+  close(held);
+  std::string text;
+  std::ifstream(mounted.source() + "/held") >> text;
+  EXPECT_EQ(text, "TEXT") << "what was written before must have arrived";
+}
+
+TEST(MountLifecycle, AKilledFlusherIsStartedAgain) {
+  MountedDirectory mounted;
+  ASSERT_EQ(kill(mounted.pid("flusher_pid"), SIGKILL), 0);
+  EXPECT_TRUE(wait_until([&] {
+    auto status = control_request(mounted.path(), {{"command", "status"}}, 5000);
+    return status && status->value("flusher_pid", 0) != mounted.pid("flusher_pid");
+  }));
+  int fd = open(mounted.path("late").c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
+  ASSERT_EQ(write(fd, "text", 4), 4);
+  EXPECT_TRUE(wait_until([&] {
+    std::error_code error;
+    return std::filesystem::file_size(mounted.source() + "/late", error) == 4;
+  })) << "the new flusher must flush";
+  close(fd);
+}
+
+// An application in the middle of its writes must get an error, not hang.
+int write_until_error(const std::string& path) {
+  int fd = open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644);
+  if (fd < 0) return 0;
+  char page[4096] = {};
+  for (int i = 0; i < 10000000; ++i) {
+    if (pwrite(fd, page, sizeof page, (i % 64) * 4096) < 0) return 0;
+    if (i % 16 == 0 && fsync(fd) != 0) return 0;
+  }
+  return 1;
+}
+
+TEST(MountLifecycle, AKilledServerLeavesNoProcessAndNoMount) {
+  MountedDirectory mounted;
+  Child writer([&] { return write_until_error(mounted.path("file")); });
+  ASSERT_TRUE(wait_until([&] { return std::filesystem::exists(mounted.source() + "/file"); }));
+  ASSERT_EQ(kill(mounted.pid("server_pid"), SIGKILL), 0);
+  EXPECT_EQ(writer.wait(), 0);
+  EXPECT_TRUE(all_ended(mounted));
+  EXPECT_FALSE(mount_at(mounted.path()));
+}
+
+TEST(MountLifecycle, KeeperAndServerKilledTogetherLeaveNoProcessAndNoMount) {
+  MountedDirectory mounted;
+  Child writer([&] { return write_until_error(mounted.path("file")); });
+  ASSERT_TRUE(wait_until([&] { return std::filesystem::exists(mounted.source() + "/file"); }));
+  ASSERT_EQ(kill(mounted.pid("keeper_pid"), SIGKILL), 0);
+  ASSERT_EQ(kill(mounted.pid("server_pid"), SIGKILL), 0);
+  EXPECT_EQ(writer.wait(), 0);
+  EXPECT_TRUE(all_ended(mounted));
+  EXPECT_TRUE(wait_until([&] { return !mount_at(mounted.path()); }));
+}
+
+TEST(MountLifecycle, ServesOnWithoutItsKeeperUntilUnmounted) {
+  MountedDirectory mounted;
+  ASSERT_EQ(kill(mounted.pid("keeper_pid"), SIGKILL), 0);
+  ASSERT_TRUE(wait_until([&] { return has_ended(mounted.pid("keeper_pid")); }));
+  write_through(mounted, "file");
+  Output output = run_program({walfs_binary(), "unmount", mounted.path()});
+  EXPECT_EQ(output.status, 0) << output.text;
+  EXPECT_TRUE(all_ended(mounted));
+  EXPECT_EQ(std::filesystem::file_size(mounted.source() + "/file"), 4u);
+  EXPECT_FALSE(std::filesystem::exists(control_socket_path(mounted.path())));
+}
+
+TEST(MountLifecycle, WhatACrashLeftIsTakenAwayByTheNextMount) {
+  MountedDirectory mounted;
+  for (const char* who : {"flusher_pid", "keeper_pid", "server_pid"})
+    kill(mounted.pid(who), SIGSTOP);
+  for (const char* who : {"flusher_pid", "keeper_pid", "server_pid"})
+    kill(mounted.pid(who), SIGKILL);
+  ASSERT_TRUE(all_ended(mounted));
+  ASSERT_TRUE(mount_at(mounted.path())) << "all three died at once: nobody could clean up";
+  mounted.mount();
+  write_through(mounted, "file");
+}
+
+}  // namespace
+}  // namespace walfs::test
