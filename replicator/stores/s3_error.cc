@@ -59,6 +59,11 @@ Error redirected(const S3Url& url, const std::string& action, const HttpResponse
                                  "); check endpoint and region in the replica's URL"};
 }
 
+// What came through differs from what was sent: a fault on the way, not of the request.
+bool arrived_damaged(const std::string& code) {
+  return code == "XAmzContentSHA256Mismatch" || code == "BadDigest" || code == "IncompleteBody";
+}
+
 Error missing(const S3Url& url, const std::string& action, const std::string& code) {
   if (code == "NoSuchBucket") {
     return Error{Errc::kNothingThere, action + ": the bucket " + url.bucket +
@@ -105,6 +110,9 @@ Error s3_error(const S3Url& url, const std::string& action, const HttpResponse& 
   }
   if (response.status == 507 || code == "QuotaExceeded" || code == "XMinioStorageFull") {
     return Error{Errc::kNoSpace, action + ": bucket " + url.bucket + " is full: " + answer};
+  }
+  if (arrived_damaged(code)) {
+    return Error{Errc::kRetry, action + ": it arrived damaged at " + place(url) + ": " + answer};
   }
   switch (response.status) {
     case 401:

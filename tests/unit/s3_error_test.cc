@@ -109,6 +109,7 @@ TEST(S3ErrorText, GivesEveryKindItsCode) {
   EXPECT_EQ(error(make_answer(403, "QuotaExceeded")).code, Errc::kNoSpace);
   EXPECT_EQ(error(make_answer(507)).code, Errc::kNoSpace);
   EXPECT_EQ(error(make_answer(404, "NoSuchUpload")).code, Errc::kRetry);
+  EXPECT_EQ(error(make_answer(400, "XAmzContentSHA256Mismatch")).code, Errc::kRetry);
   EXPECT_EQ(error(make_answer(400, "InvalidArgument")).code, Errc::kUsage);
 }
 
