@@ -10,7 +10,6 @@ uint32_t swap_bytes(uint32_t value) {
   return __builtin_bswap32(value);
 }
 
-// The additions are grouped so that only two of them per eight bytes wait for each other.
 template <bool kSwap>
 WalChecksum sum_words(ByteView data, WalChecksum seed) {
   uint32_t s1 = seed.s1;
@@ -26,10 +25,8 @@ WalChecksum sum_words(ByteView data, WalChecksum seed) {
       first = swap_bytes(first);
       second = swap_bytes(second);
     }
-    const uint32_t early1 = s1 + first;
-    const uint32_t early2 = s2 + second;
-    s1 = early1 + s2;
-    s2 = early2 + s1;
+    s1 += first + s2;
+    s2 += second + s1;
   }
   return {s1, s2};
 }
