@@ -19,7 +19,7 @@ struct MountOptions {
   int64_t flush_interval_ms = 100;
   int64_t sync_interval_ms = 1000;
   int64_t unmount_timeout_ms = 30000;  // For draining after SIGTERM.
-  int threads = 4;                     // That serve requests.
+  int threads = 8;                     // That serve requests.
   int64_t spin_us = 0;                 // How long an idle thread polls before it sleeps.
   bool foreground = false;
   std::string log_file;  // Empty: standard error in the foreground, else .walfs/walfs.log.

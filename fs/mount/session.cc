@@ -16,6 +16,7 @@
 
 #include "fs/mount/adapter.h"
 #include "fs/mount/fuse_api.h"
+#include "fs/mount/reader_gate.h"
 #include "fs/mount/request.h"
 
 namespace walfs {
@@ -49,7 +50,9 @@ class RequestBuffer {
 class FuseSession : public Session {
  public:
   FuseSession(int device_fd, const SessionOptions& options)
-      : device_fd_(device_fd), options_(options) {}
+      : device_fd_(device_fd),
+        options_(options),
+        gate_(std::max(2, static_cast<int>(std::thread::hardware_concurrency()) / 4)) {}
   ~FuseSession() override {
     if (session_ != nullptr) fuse_session_destroy(session_);
   }
@@ -72,10 +75,37 @@ class FuseSession : public Session {
   const int device_fd_;
   const SessionOptions options_;
   fuse_session* session_ = nullptr;
+  ReaderGate gate_;
   std::atomic<bool> spinner_{false};
   std::atomic<int> failure_{0};
   std::array<std::atomic<uint64_t>, kOpcodes> counts_ = {};
 };
+
+// Whether the request may wait for a disk, or make the observer do much.
+bool may_take_long(const uint8_t* request, size_t size) {
+  fuse_in_header header;
+  std::memcpy(&header, request, sizeof header);
+  switch (header.opcode) {
+    case FUSE_WRITE:
+      return header.len > 128 * 1024;
+    case FUSE_SETATTR: {
+      fuse_setattr_in body;
+      if (size < sizeof header + sizeof body) return false;
+      std::memcpy(&body, request + sizeof header, sizeof body);
+      return (body.valid & FATTR_SIZE) != 0;
+    }
+    case FUSE_GETATTR:
+    case FUSE_FORGET:
+    case FUSE_BATCH_FORGET:
+    case FUSE_RELEASE:
+    case FUSE_CREATE:
+    case FUSE_GETXATTR:
+    case FUSE_INTERRUPT:
+      return false;
+    default:
+      return true;
+  }
+}
 
 // Set while INIT is answered when the kernel offers to leave clearing of suid bits to us. Only
 // then does it skip a GETXATTR of security.capability before every write.
@@ -185,24 +215,25 @@ void FuseSession::wait_awake() {
 }
 
 void FuseSession::serve_requests() {
-  if (int error = prepare_thread_to_act_as_callers()) {
-    failure_ = error;
-    return;
-  }
   RequestBuffer buffer;
-  if (!buffer.valid()) {
-    failure_ = ENOMEM;
-    return;
-  }
+  int error = prepare_thread_to_act_as_callers();
+  if (error == 0 && !buffer.valid()) error = ENOMEM;
   bool served = false;
-  while (true) {
+  bool at_device = error == 0 && gate_.enter();
+  while (at_device) {
     if (served && options_.spin_us > 0) wait_awake();
     ssize_t size = read_one(buffer);
-    if (size < 0) failure_ = errno;
-    if (size <= 0) return;
-    process(buffer, static_cast<size_t>(size));
+    if (size < 0) error = errno;
+    if (size <= 0) break;
+    auto length = static_cast<size_t>(size);
+    bool long_work = length >= sizeof(fuse_in_header) && may_take_long(buffer.data(), length);
+    if (long_work) gate_.leave();
+    process(buffer, length);
+    if (long_work) at_device = gate_.enter();
     served = true;
   }
+  if (error != 0) failure_ = error;
+  gate_.close();
 }
 
 Status FuseSession::run() {

@@ -12,7 +12,7 @@
 namespace walfs {
 
 struct SessionOptions {
-  int threads = 4;
+  int threads = 8;
   int64_t spin_us = 0;  // How long one idle thread polls the device before it sleeps.
 };
 
