@@ -128,6 +128,7 @@ Result<std::unique_ptr<Catalog>> Catalog::open(const std::string& path) {
   header.parent = Position::parse(text("parent")).value_or(Position{});
   header.position = Position::parse(text("position")).value_or(Position{});
   header.epoch = Position::parse(text("epoch")).value_or(Position{}).value;
+  header.claimed = text("claimed") == "1";
   header.snapshot_done = text("snapshot_done") == "1";
   header.clean = text("clean") == "1";
   WALFS_ASSIGN(auto newest, catalog->database_->prepare("SELECT max(id) FROM files"));
@@ -149,6 +150,24 @@ Status Catalog::set_header(const CatalogHeader& header) {
   return write_header();
 }
 
+Status Catalog::set_claimed() {
+  const std::scoped_lock lock(mutex_);
+  header_.claimed = true;
+  return sql_->set_meta.bind(1, "claimed").bind(2, "1").run();
+}
+
+Status Catalog::set_snapshot_done() {
+  const std::scoped_lock lock(mutex_);
+  header_.snapshot_done = true;
+  return sql_->set_meta.bind(1, "snapshot_done").bind(2, "1").run();
+}
+
+Status Catalog::set_clean() {
+  const std::scoped_lock lock(mutex_);
+  header_.clean = true;
+  return write_header();
+}
+
 Status Catalog::write_header() {
   const std::pair<std::string_view, std::string> rows[] = {
       {"volume", header_.volume},
@@ -157,6 +176,7 @@ Status Catalog::write_header() {
       {"parent", header_.parent.to_string()},
       {"position", header_.position.to_string()},
       {"epoch", Position{header_.epoch}.to_string()},
+      {"claimed", header_.claimed ? "1" : "0"},
       {"snapshot_done", header_.snapshot_done ? "1" : "0"},
       {"clean", header_.clean ? "1" : "0"},
   };
@@ -295,6 +315,14 @@ Status Catalog::apply_content(const SetContent& change) {
 
 Status Catalog::apply(const Point& point) {
   const std::scoped_lock lock(mutex_);
+  WALFS_TRY(database_->execute("SAVEPOINT point"));
+  Status applied = apply_changes(point);
+  WALFS_TRY(
+      database_->execute(applied.ok() ? "RELEASE point" : "ROLLBACK TO point; RELEASE point"));
+  return applied;
+}
+
+Status Catalog::apply_changes(const Point& point) {
   for (const Change& change : point.changes) {
     if (const auto* file = std::get_if<SetFile>(&change)) {
       ByteWriter encoded;
@@ -392,7 +420,7 @@ Result<Snapshot> Catalog::snapshot(PositionRange range, int64_t time_ns) {
   std::vector<FileRow> rows;
   WALFS_TRY(for_each_file([&](const FileRow& row) { rows.push_back(row); }));
   WALFS_TRY(for_each_entry([&](const SetEntry& entry) { snapshot.entries.push_back(entry); }));
-  std::map<Sha256, uint32_t> chunk_numbers;
+  std::map<Sha256Digest, uint32_t> chunk_numbers;
   for (FileRow& row : rows) {
     SnapshotFile file;
     file.id = row.id;

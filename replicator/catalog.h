@@ -50,6 +50,7 @@ struct CatalogHeader {
   std::string url;
   std::string token;  // Of the newest epoch's claim.
   uint64_t epoch = 0;
+  bool claimed = false;        // The store has the epoch; else the uploader has yet to claim it.
   Position parent;             // The epoch's parent.
   Position position;           // The last point in the spool or the store.
   bool snapshot_done = false;  // A first snapshot of this state is in the store.
@@ -64,6 +65,9 @@ class Catalog {
 
   CatalogHeader header() const;
   Status set_header(const CatalogHeader& header);
+  Status set_claimed();
+  Status set_snapshot_done();
+  Status set_clean();
   // Forgets all files; the header stays.
   Status wipe();
   FileId new_id();
@@ -79,6 +83,7 @@ class Catalog {
                     uint64_t chunk_offset);
 
   Status set_inode(FileId id, uint64_t inode);
+  // All of the point, or nothing of it if this fails.
   Status apply(const Point& point);
   // Makes everything since the last commit durable against a kill, with the given position.
   Status commit(Position position);
@@ -101,6 +106,7 @@ class Catalog {
   struct Statements;
   explicit Catalog(std::unique_ptr<SqlDatabase> database);
   Status prepare();
+  Status apply_changes(const Point& point);
   Status apply_content(const SetContent& change);
   enum class Existing { kKeep, kReplace };
   Status update_hashes(FileId id, const std::vector<BlockChange>& blocks, uint64_t missing,

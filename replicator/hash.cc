@@ -1,6 +1,5 @@
 #include "replicator/hash.h"
 
-#include <openssl/evp.h>
 #include <xxhash.h>
 
 #include <cstring>
@@ -32,24 +31,6 @@ uint64_t block_hash(uint64_t index, ByteView data, uint32_t block_size) {
 
 uint64_t stored_hash(ByteView data) {
   return XXH3_64bits(data.data(), data.size());
-}
-
-Sha256 sha256(ByteView data) {
-  Sha256 digest{};
-  unsigned size = 0;
-  EVP_Digest(data.data(), data.size(), digest.data(), &size, EVP_sha256(), nullptr);
-  return digest;
-}
-
-std::string to_hex(ByteView data) {
-  static constexpr char kDigits[] = "0123456789abcdef";
-  std::string text;
-  text.reserve(data.size() * 2);
-  for (const uint8_t byte : data) {
-    text.push_back(kDigits[byte >> 4]);
-    text.push_back(kDigits[byte & 15]);
-  }
-  return text;
 }
 
 }  // namespace walfs

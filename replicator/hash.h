@@ -12,6 +12,7 @@
 #include <string>
 
 #include "replicator/base/bytes.h"
+#include "replicator/stores/digest.h"
 
 namespace walfs {
 
@@ -27,9 +28,5 @@ uint64_t block_hash(uint64_t index, ByteView data, uint32_t block_size);
 
 // XXH3 with 64 bits over stored bytes.
 uint64_t stored_hash(ByteView data);
-
-using Sha256 = std::array<uint8_t, 32>;
-Sha256 sha256(ByteView data);
-std::string to_hex(ByteView data);
 
 }  // namespace walfs

@@ -47,7 +47,7 @@ std::string snapshot_key(PositionRange range) {
   return std::string(kSnapshotPrefix) + range_text(range) + std::string(kSnapshotSuffix);
 }
 
-std::string chunk_key(const Sha256& digest) {
+std::string chunk_key(const Sha256Digest& digest) {
   const std::string hex = to_hex(digest);
   return std::string(kChunkPrefix) + hex.substr(0, 2) + "/" + hex + ".chunk";
 }

@@ -23,11 +23,11 @@ struct PositionRange {
   bool operator==(const PositionRange&) const = default;
 };
 
-std::string epoch_key(uint64_t epoch);          // epochs/<6 hex>.json
-std::string segment_key(PositionRange range);   // log/0/<first>-<last>.seg
-std::string snapshot_key(PositionRange range);  // snapshots/<first>-<last>.snap
-std::string chunk_key(const Sha256& digest);    // chunks/<2 hex>/<64 hex>.chunk
-std::string segment_name(PositionRange range);  // <first>-<last>.seg, as in the spool
+std::string epoch_key(uint64_t epoch);              // epochs/<6 hex>.json
+std::string segment_key(PositionRange range);       // log/0/<first>-<last>.seg
+std::string snapshot_key(PositionRange range);      // snapshots/<first>-<last>.snap
+std::string chunk_key(const Sha256Digest& digest);  // chunks/<2 hex>/<64 hex>.chunk
+std::string segment_name(PositionRange range);      // <first>-<last>.seg, as in the spool
 
 std::optional<uint64_t> parse_epoch_key(std::string_view key);
 std::optional<PositionRange> parse_segment_key(std::string_view key);

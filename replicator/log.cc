@@ -41,7 +41,7 @@ int64_t steady_ns() {
 Log::Log(Catalog& catalog, std::string spool, Position last)
     : catalog_(catalog), spool_(std::move(spool)), last_(last.value), sealed_(last.value) {}
 
-Result<Position> Log::append(Point point) {
+Result<Position> Log::append(Point& point) {
   if (writer_ == nullptr) {
     file_ = OwnedFd(::open(open_path().c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
     if (!file_.valid()) return error_from_errno("cannot create a segment in " + spool_, errno);
@@ -51,7 +51,11 @@ Result<Position> Log::append(Point point) {
   point.position = Position{last_.load() + 1};
   point.time_ns = now_ns();
   WALFS_TRY(writer_->add(point));
-  WALFS_TRY(catalog_.apply(point));
+  const Status applied = catalog_.apply(point);
+  if (!applied.ok()) {
+    writer_->undo();
+    return applied.error();
+  }
   last_.store(point.position.value);
   return point.position;
 }

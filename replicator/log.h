@@ -45,7 +45,8 @@ class Log {
 
   // Gives the point the next position and its time, writes it into the open segment and applies it
   // to the catalog.
-  Result<Position> append(Point point);
+  // After a failure (no room) nothing has changed, and the same point may be appended again.
+  Result<Position> append(Point& point);
   // Completes the open segment, if it holds a point, and makes the catalog follow. The callback set
   // by on_sealed is then called with the segment's range.
   Status seal();

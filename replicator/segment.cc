@@ -136,7 +136,36 @@ Status SegmentWriter::close_frame() {
   return {};
 }
 
+SegmentWriter::Mark SegmentWriter::mark() const {
+  return {raw_, points_.size(), frames_.size(), point_count_, written_, first_, last_};
+}
+
+void SegmentWriter::restore(Mark mark) {
+  raw_ = std::move(mark.raw);
+  points_.truncate(mark.points_size);
+  frames_.resize(mark.frame_count);
+  point_count_ = mark.point_count;
+  written_ = mark.written;
+  first_ = mark.first;
+  last_ = mark.last;
+  // A failure here shows up again in the next write, which then is at the wrong place and fails its
+  // checksum.
+  if (::ftruncate(fd_, static_cast<off_t>(written_)) != 0) return;
+  ::lseek(fd_, static_cast<off_t>(written_), SEEK_SET);
+}
+
+void SegmentWriter::undo() {
+  restore(std::move(before_last_));
+}
+
 Status SegmentWriter::add(const Point& point) {
+  before_last_ = mark();
+  Status added = add_data(point);
+  if (!added.ok()) undo();
+  return added;
+}
+
+Status SegmentWriter::add_data(const Point& point) {
   if (empty()) {
     first_ = point.position;
     // The header names the last position too: it is written again by finish().
@@ -158,6 +187,13 @@ Status SegmentWriter::add(const Point& point) {
 }
 
 Status SegmentWriter::finish() {
+  Mark before = mark();
+  Status written = write_index();
+  if (!written.ok()) restore(std::move(before));
+  return written;
+}
+
+Status SegmentWriter::write_index() {
   WALFS_TRY(close_frame());
   ByteWriter index;
   index.varint(frames_.size());

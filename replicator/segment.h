@@ -26,9 +26,13 @@ inline constexpr uint64_t kIndexRawMax = uint64_t{1} << 30;
 class SegmentWriter {
  public:
   explicit SegmentWriter(int fd) : fd_(fd) {}
-  // Adds a point; its blocks' bytes are compressed and written before this returns.
+  // Adds a point; its blocks' bytes are compressed and written before this returns. After a failure
+  // the segment is as it was before, and the call may be repeated.
   Status add(const Point& point);
-  // Writes what is left. Afterwards the file is complete (not fsynced).
+  // Takes the last added point back. Only directly after add().
+  void undo();
+  // Writes what is left. Afterwards the file is complete (not fsynced). After a failure it may be
+  // repeated.
   Status finish();
   bool empty() const { return point_count_ == 0; }
   Position first() const { return first_; }
@@ -41,10 +45,24 @@ class SegmentWriter {
     uint64_t raw_size;
     uint64_t hash;
   };
+  // What add() and finish() have to bring back when they fail.
+  struct Mark {
+    Bytes raw;
+    size_t points_size = 0;
+    size_t frame_count = 0;
+    uint64_t point_count = 0;
+    uint64_t written = 0;
+    Position first, last;
+  };
+  Mark mark() const;
+  void restore(Mark mark);
+  Status add_data(const Point& point);
+  Status write_index();
   Status close_frame();
   Status write_all(ByteView data);
 
   int fd_;
+  Mark before_last_;
   Bytes raw_;          // Of the open frame.
   ByteWriter points_;  // Encoded points.
   std::vector<Frame> frames_;

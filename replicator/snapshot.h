@@ -38,7 +38,7 @@ struct SnapshotFile {
 };
 
 struct ChunkRef {
-  Sha256 digest{};
+  Sha256Digest digest{};
   uint64_t size = 0;  // Of the content.
 };
 

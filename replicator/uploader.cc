@@ -22,8 +22,13 @@ constexpr int64_t kBackoffMaxMs = 15000;
 
 }  // namespace
 
-Uploader::Uploader(Store& store, std::string spool, Epoch epoch, bool claimed, Position uploaded)
-    : store_(store), spool_(std::move(spool)), epoch_(std::move(epoch)), claimed_(claimed) {
+Uploader::Uploader(Store& store, std::string spool, Epoch epoch, bool claimed, Position uploaded,
+                   std::function<void()> on_claimed)
+    : store_(store),
+      spool_(std::move(spool)),
+      epoch_(std::move(epoch)),
+      claimed_(claimed),
+      on_claimed_(std::move(on_claimed)) {
   status_.uploaded = uploaded;
   thread_ = std::thread([this] { run(); });
 }
@@ -120,6 +125,7 @@ Status Uploader::upload(const Waiting& segment) {
   if (!claimed_) {
     WALFS_TRY(claim_epoch(store_, epoch_));
     claimed_ = true;
+    if (on_claimed_) on_claimed_();
   }
   const std::string path = spool_ + "/" + segment_name(segment.range);
   WALFS_TRY(put_segment(path, segment));

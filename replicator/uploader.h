@@ -37,7 +37,9 @@ class Uploader {
  public:
   // `uploaded` is the position that the store is known to have. The claim is made if `claimed` is
   // false.
-  Uploader(Store& store, std::string spool, Epoch epoch, bool claimed, Position uploaded);
+  // `on_claimed` is called from the uploader's thread when it has made the claim.
+  Uploader(Store& store, std::string spool, Epoch epoch, bool claimed, Position uploaded,
+           std::function<void()> on_claimed = {});
   ~Uploader();
 
   void add(PositionRange segment);
@@ -62,6 +64,7 @@ class Uploader {
   const std::string spool_;
   const Epoch epoch_;
   bool claimed_;
+  const std::function<void()> on_claimed_;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;

@@ -1,7 +1,13 @@
 // At which descriptor numbers the keeper's children find what they inherit.
 #pragma once
 
+#include <cstddef>
+
 namespace walfs {
+
+// The state memfd begins with the volume's count of events (a uint64_t), which the flusher reads;
+// the rest of it is the server's.
+constexpr size_t kSharedStateSize = 4096;
 
 enum ServerDescriptor : int {
   kServerOptions = 3,  // MountOptions as JSON.
@@ -19,6 +25,7 @@ enum FlusherDescriptor : int {
   kFlusherOptions = 3,
   kFlusherKeeper,
   kFlusherServer,
+  kFlusherState,  // The memfd again.
   kFlusherEnd,
 };
 

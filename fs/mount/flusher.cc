@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -28,6 +29,12 @@ int clone_mount(const char* path) {
       syscall(SYS_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
 }
 
+Result<const std::atomic<uint64_t>*> map_order(int state_fd) {
+  void* memory = mmap(nullptr, kSharedStateSize, PROT_READ, MAP_SHARED, state_fd, 0);
+  if (memory == MAP_FAILED) return error_from_errno("cannot map the shared state", errno);
+  return static_cast<const std::atomic<uint64_t>*>(memory);
+}
+
 class FlusherProcess {
  public:
   explicit FlusherProcess(MountOptions options) : options_(std::move(options)) {}
@@ -43,6 +50,7 @@ class FlusherProcess {
   int mount_id_ = 0;
   bool keeper_gone_ = false;
   bool server_gone_ = false;
+  bool tick_now_ = false;
 };
 
 bool FlusherProcess::wait_for_mount() {
@@ -81,7 +89,7 @@ bool FlusherProcess::poll_once(Flusher& flusher, int mounts_fd, int64_t timeout_
       server_gone_ = true;
       return false;
     }
-    flusher.on_server_message(kFlusherServer, *message);
+    tick_now_ = flusher.on_server_message(*message) || tick_now_;
   }
   return waiting[2].revents == 0 || still_mounted();
 }
@@ -95,32 +103,58 @@ int FlusherProcess::run() {
   }
   FileDescriptor mounts(open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC));
   send_message(kFlusherKeeper, {{"event", "ready"}});
-  Flusher flusher(std::move(*root));
+  auto order = map_order(kFlusherState);
+  if (!order) return 1;
+  Flusher flusher(std::move(*root), **order);
   int64_t next = now_ms() + options_.flush_interval_ms;
   // The mount may have gone before its changes were watched for.
   bool going = still_mounted();
   while (going) {
     going = poll_once(flusher, mounts.get(), std::max<int64_t>(0, next - now_ms()));
-    if (going && now_ms() >= next) {
-      flusher.tick();
+    if (going && (tick_now_ || now_ms() >= next)) {
+      tick_now_ = false;
+      flusher.tick(kFlusherServer);
       next = now_ms() + options_.flush_interval_ms;
     }
   }
-  if (!server_gone_) flusher.tick();
+  if (!server_gone_) flusher.tick(kFlusherServer);
   if (server_gone_ && keeper_gone_) take_away_orphan();
   return 0;
 }
 
 }  // namespace
 
-void Flusher::tick() {
+void Flusher::tick(int server_channel) {
+  std::vector<nlohmann::json> instant = heads_.read_instant();
   bool failed = syncfs(root_.get()) != 0;
   if (failed && !failing_)
     spdlog::error("writing back the mount's pages failed: {}", std::strerror(errno));
   failing_ = failed;
+  instant.back()["tokens"] = std::exchange(tokens_, {});
+  for (const nlohmann::json& message : instant) send_message(server_channel, message);
 }
 
-void Flusher::on_server_message(int, const nlohmann::json&) {}
+bool Flusher::on_server_message(const nlohmann::json& message) {
+  if (message.contains("watch")) {
+    heads_.watch(message.value("watch", uint64_t{0}), message.value("path", ""));
+  } else if (message.contains("unwatch")) {
+    heads_.unwatch(message.value("unwatch", uint64_t{0}));
+  } else if (message.contains("barrier")) {
+    for (const auto& path : message["paths"]) fsync_path(path.get<std::string>());
+    const auto token = message.value("barrier", uint64_t{0});
+    if (token != 0) tokens_.push_back(token);
+    return token != 0;
+  }
+  return false;
+}
+
+// Unlike syncfs(2) on a FUSE mount, fsync(2) waits until the server has answered every WRITE.
+void Flusher::fsync_path(const std::string& path) const {
+  FileDescriptor file(
+      openat(root_.get(), path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  if (file.valid() && fsync(file.get()) != 0)
+    spdlog::error("writing back {} failed: {}", path, std::strerror(errno));
+}
 
 Result<FileDescriptor> open_mount_root(const std::string& mountpoint) {
   FileDescriptor tree(clone_mount(mountpoint.c_str()));

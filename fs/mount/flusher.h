@@ -3,28 +3,40 @@
 // nor killed. It has no descriptor of the FUSE device.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <vector>
 
 #include "fs/mount/descriptor.h"
+#include "fs/mount/heads.h"
 #include "replicator/base/result.h"
 
 namespace walfs {
 
 class Flusher {
  public:
-  // root: an open directory of the mount.
-  explicit Flusher(FileDescriptor root) : root_(std::move(root)) {}
+  // root: an open directory of the mount. order: the volume's count of events, written by the
+  // server.
+  Flusher(FileDescriptor root, const std::atomic<uint64_t>& order)
+      : root_(std::move(root)), heads_(root_.get(), order) {}
 
-  // Writes all dirty pages and times of the mount back; returns when the server has them.
-  void tick();
-  // A message from the server.
-  void on_server_message(int server_channel, const nlohmann::json& message);
-  int root() const { return root_.get(); }
+  // Fixes an instant, has all dirty pages and times of the mount written back, and tells the server
+  // of the instant: the messages of HeadReader, the last one with the tokens of the barriers that
+  // it completes.
+  void tick(int server_channel);
+  // {"watch": id, "path": database}, {"unwatch": id}, or {"barrier": token, "paths": [...]}: the
+  // files are fsynced, so that all that was written to them arrives before the next instant. True
+  // if a tick should follow at once.
+  bool on_server_message(const nlohmann::json& message);
 
  private:
+  void fsync_path(const std::string& path) const;
+
   FileDescriptor root_;
+  HeadReader heads_;
+  std::vector<uint64_t> tokens_;
   bool failing_ = false;
 };
 

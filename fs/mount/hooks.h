@@ -20,6 +20,7 @@ struct ServerContext {
   const MountOptions& options;
   int backing_fd;          // O_RDONLY directory: the only way to the backing files.
   int state_fd;            // O_RDONLY directory `.walfs` in it.
+  int shared_fd;           // The state memfd: see channels.h.
   int flusher_fd;          // SOCK_SEQPACKET to the flusher process.
   int flusher_pid;         // FSYNC requests that it makes are barriers.
   ControlServer& control;  // For handlers of further commands; set them in start().

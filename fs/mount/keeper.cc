@@ -135,9 +135,9 @@ Status Keeper::start_server() {
 
 Status Keeper::start_flusher() {
   WALFS_ASSIGN(flusher_channel_, make_channel());
-  auto flusher =
-      spawn_self("flush-internal", {},
-                 {options_fd_.get(), flusher_channel_.second.get(), between_.second.get()});
+  auto flusher = spawn_self(
+      "flush-internal", {},
+      {options_fd_.get(), flusher_channel_.second.get(), between_.second.get(), state_.get()});
   if (!flusher) return flusher.error();
   flusher_ = *flusher;
   flusher_channel_.second.reset();
@@ -150,7 +150,8 @@ Status Keeper::start() {
   WALFS_ASSIGN(backing_, open_backing(options_.source, options_.mountpoint));
   WALFS_ASSIGN(options_fd_, make_text_memfd("walfs-options", to_json(options_).dump()));
   state_.reset(memfd_create("walfs-state", MFD_CLOEXEC));
-  if (!state_.valid()) return error_from_errno("cannot create a memfd", errno);
+  if (!state_.valid() || ftruncate(state_.get(), kSharedStateSize) != 0)
+    return error_from_errno("cannot create a memfd", errno);
   WALFS_ASSIGN(control_, listen_control(control_socket_path(options_.mountpoint)));
   WALFS_ASSIGN(server_channel_, make_channel());
   WALFS_ASSIGN(between_, make_channel());
@@ -218,6 +219,7 @@ void Keeper::detach() {
   unmount_by_helper(options_.mountpoint, MNT_DETACH, kKillGraceMs);
   // Those who still use it would keep the server for ever.
   send_message(flusher_channel_.first.get(), {{"do", "stop"}});
+  if (flusher_ > 0 && wait_for_exit(flusher_, kKillGraceMs)) flusher_ = -1;
   send_message(server_channel_.first.get(), {{"do", "finish"}});
   finish_sent_ = true;
 }

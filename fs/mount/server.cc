@@ -25,6 +25,8 @@
 namespace walfs {
 namespace {
 
+constexpr int64_t kIdleTimeoutMs = 5000;
+
 class Server {
  public:
   Server(MountOptions options, const HooksFactory& make_hooks)
@@ -76,8 +78,8 @@ Status Server::start() {
   state_directory_.reset(
       openat(kServerBacking, kStateDirectory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!state_directory_.valid()) return error_from_errno("cannot open .walfs", errno);
-  WALFS_TRY(hooks_->start(
-      {options_, kServerBacking, state_directory_.get(), kServerFlusher, flusher_pid_, control_}));
+  WALFS_TRY(hooks_->start({options_, kServerBacking, state_directory_.get(), kServerState,
+                           kServerFlusher, flusher_pid_, control_}));
   operations_ = std::make_unique<Operations>(kServerBacking, hooks_->observer());
   operations_->set_flusher_pid(flusher_pid_);
   WALFS_ASSIGN(session_,
@@ -141,7 +143,11 @@ void Server::wait_for_end(int ended_fd) {
       spdlog::error("the keeper is gone; serving until {} is unmounted", options_.mountpoint);
       continue;
     }
-    if (message->value("do", "") == "finish") return;
+    if (message->value("do", "") == "finish") {
+      // What the flusher has had written back is still on its way.
+      session_->wait_until_idle(kIdleTimeoutMs);
+      return;
+    }
     set_pids(*message);
   }
 }

@@ -34,6 +34,7 @@ class ByteWriter {
   // A varint length, then the bytes.
   void string(std::string_view text);
   size_t size() const { return out_.size(); }
+  void truncate(size_t size) { out_.resize(size); }
   const Bytes& data() const { return out_; }
   Bytes take() { return std::move(out_); }
 

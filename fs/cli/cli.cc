@@ -1,0 +1,237 @@
+#include "fs/cli/cli.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "fs/cli/commands.h"
+#include "fs/cli/config.h"
+#include "fs/mount/keeper.h"
+#include "fs/mount/options.h"
+
+namespace walfs {
+namespace {
+
+int fail(const Error& error) {
+  std::fprintf(stderr, "walfs: %s\n", error.message.c_str());
+  return exit_code(error);
+}
+
+int finish(const Status& status) {
+  return status.ok() ? 0 : fail(status.error());
+}
+
+// Durations as people write them: 250ms, 5s, 2m; a bare number is in seconds. Hands on
+// milliseconds.
+CLI::Validator duration_ms() {
+  return CLI::Validator(
+      [](std::string& text) -> std::string {
+        const int64_t ms = parse_duration_ms(text);
+        if (ms < 0) return "\"" + text + "\" is no duration; write 250ms, 5s or 2m";
+        text = std::to_string(ms);
+        return {};
+      },
+      "DURATION");
+}
+
+struct Arguments {
+  MountOptions mount;
+  std::string config_file;
+  std::string mountpoint;
+  int64_t timeout_ms = 30000;
+  bool force = false;
+  bool take_over = false;
+  bool json = false;
+  RestoreArguments restore;
+  std::string url;
+  std::string credentials_file;
+};
+
+const char* const kUrlHelp =
+    "file:///absolute/directory or s3://bucket/prefix?endpoint=URL&region=NAME";
+
+void add_credentials(CLI::App& command, std::string& file) {
+  command.add_option(
+      "--credentials-file", file,
+      "A file with AWS_ACCESS_KEY_ID=... and AWS_SECRET_ACCESS_KEY=... (default: the environment)");
+}
+
+CLI::App* add_mount(CLI::App& app, Arguments& arguments) {
+  CLI::App* command =
+      app.add_subcommand("mount", "Mount a directory and replicate everything in it");
+  MountOptions& options = arguments.mount;
+  command->add_option("SOURCE", options.source, "The directory with the data")->required();
+  command->add_option("MOUNTPOINT", options.mountpoint,
+                      "Where to mount it (default: over SOURCE itself)");
+  command->add_option("--replica", options.replica_url, kUrlHelp);
+  add_credentials(*command, options.credentials_file);
+  command->add_option("--config", arguments.config_file,
+                      "A TOML file with options by the same names");
+  command
+      ->add_option("--flush-interval", options.flush_interval_ms,
+                   "How often the kernel's pages are written back")
+      ->transform(duration_ms())
+      ->default_str("100ms")
+      ->check(CLI::Range(int64_t{5}, int64_t{60000}));
+  command
+      ->add_option("--sync-interval", options.sync_interval_ms,
+                   "How often what was captured is uploaded")
+      ->transform(duration_ms())
+      ->default_str("1s")
+      ->check(CLI::Range(int64_t{50}, int64_t{3600000}));
+  command
+      ->add_option("--unmount-timeout", options.unmount_timeout_ms,
+                   "How long SIGTERM waits for the store")
+      ->transform(duration_ms())
+      ->default_str("30s");
+  command->add_option("--threads", options.threads, "Threads that serve requests")
+      ->check(CLI::Range(1, 64));
+  command->add_flag("--take-over", arguments.take_over,
+                    "Write to a replica that another host wrote to until now");
+  command->add_flag("--foreground", options.foreground, "Stay in the foreground");
+  command->add_option("--log-file", options.log_file,
+                      "Where to log (default: .walfs/walfs.log in SOURCE)");
+  command->add_option("--log-format", options.log_format)->check(CLI::IsMember({"text", "json"}));
+  command->add_option("--log-level", options.log_level)
+      ->check(CLI::IsMember({"debug", "info", "warn", "error"}));
+  command->footer(
+      "Examples:\n"
+      "  walfs mount /srv/app --replica file:///backup/app\n"
+      "  walfs mount /srv/.app /srv/app --replica \"s3://bucket/app?region=eu-central-1\"");
+  return command;
+}
+
+CLI::App* add_unmount(CLI::App& app, Arguments& arguments) {
+  CLI::App* command = app.add_subcommand("unmount", "Ship everything, then unmount");
+  command->add_option("MOUNTPOINT", arguments.mountpoint)->required();
+  command->add_option("--timeout", arguments.timeout_ms)
+      ->transform(duration_ms())
+      ->default_str("30s");
+  command->add_flag("--force", arguments.force,
+                    "Unmount also if something could not be shipped (it stays in the spool)");
+  command->footer("Example:\n  walfs unmount /srv/app --timeout 2m");
+  return command;
+}
+
+CLI::App* add_sync(CLI::App& app, Arguments& arguments) {
+  CLI::App* command = app.add_subcommand(
+      "sync", "Wait until all that was written before is in the store; print the position");
+  command->add_option("MOUNTPOINT", arguments.mountpoint)->required();
+  command->add_option("--timeout", arguments.timeout_ms)
+      ->transform(duration_ms())
+      ->default_str("30s");
+  command->footer("Example:\n  position=$(walfs sync /srv/app)");
+  return command;
+}
+
+CLI::App* add_status(CLI::App& app, Arguments& arguments) {
+  CLI::App* command = app.add_subcommand("status", "Show what the mounts of this host do");
+  command->add_option("MOUNTPOINT", arguments.mountpoint, "One mount (default: all)");
+  command->add_flag("--json", arguments.json);
+  command->footer("Examples:\n  walfs status\n  walfs status /srv/app --json");
+  return command;
+}
+
+CLI::App* add_restore(CLI::App& app, Arguments& arguments) {
+  CLI::App* command = app.add_subcommand("restore", "Rebuild a directory from its replica");
+  RestoreArguments& restore = arguments.restore;
+  command->add_option("URL", restore.url, kUrlHelp)->required();
+  command->add_option("DIRECTORY", restore.directory, "A new or empty directory")->required();
+  command->add_option("--at", restore.at,
+                      "A time (2026-03-01T12:30:05Z) or a position; default: the newest");
+  command->add_option("--only", restore.only,
+                      "Only paths that match this pattern (may be given several times)");
+  command->add_flag("--force", restore.force, "Replace a directory that is not empty");
+  command->add_flag("--json", restore.json);
+  add_credentials(*command, restore.credentials_file);
+  command->footer(
+      "Examples:\n"
+      "  walfs restore file:///backup/app /srv/app\n"
+      "  walfs restore s3://bucket/app /tmp/look --at 2026-03-01T12:30:05Z --only 'db/*'");
+  return command;
+}
+
+CLI::App* add_history(CLI::App& app, Arguments& arguments) {
+  CLI::App* command = app.add_subcommand("history", "List what can be restored");
+  command->add_option("URL", arguments.url, kUrlHelp)->required();
+  command->add_flag("--json", arguments.json);
+  add_credentials(*command, arguments.credentials_file);
+  command->footer("Example:\n  walfs history file:///backup/app");
+  return command;
+}
+
+CLI::App* add_verify(CLI::App& app, Arguments& arguments) {
+  CLI::App* command =
+      app.add_subcommand("verify", "Read a whole replica and prove that it can be restored");
+  command->add_option("URL", arguments.url, kUrlHelp)->required();
+  command->add_flag("--json", arguments.json);
+  add_credentials(*command, arguments.credentials_file);
+  command->footer("Example:\n  walfs verify file:///backup/app");
+  return command;
+}
+
+Status prepare_mount(const CLI::App& command, Arguments& arguments) {
+  if (!arguments.config_file.empty())
+    WALFS_TRY(apply_config(arguments.config_file, command, arguments.mount));
+  if (arguments.mount.replica_url.empty()) {
+    return Error{
+        Errc::kUsage,
+        std::string("--replica is missing: say where the replica is to be, as ") + kUrlHelp};
+  }
+  if (!arguments.mount.credentials_file.empty()) {
+    // The daemon works in another directory.
+    arguments.mount.credentials_file =
+        std::filesystem::absolute(arguments.mount.credentials_file).string();
+  }
+  if (!arguments.mount.log_file.empty()) {
+    arguments.mount.log_file = std::filesystem::absolute(arguments.mount.log_file).string();
+  }
+  arguments.mount.extra = nlohmann::json{{"take_over", arguments.take_over}}.dump();
+  return {};
+}
+
+}  // namespace
+
+int run_cli(int argc, char** argv) {
+  CLI::App app(
+      "walfs: a directory that replicates itself. Every committed SQLite transaction and every "
+      "file of a mounted "
+      "directory\nis captured as it is written, and can be restored as of any moment.",
+      "walfs");
+  app.set_version_flag("--version", std::string("walfs ") + WALFS_VERSION);
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(34);
+  Arguments arguments;
+  CLI::App* mount = add_mount(app, arguments);
+  CLI::App* unmount = add_unmount(app, arguments);
+  CLI::App* sync = add_sync(app, arguments);
+  CLI::App* status = add_status(app, arguments);
+  CLI::App* restore = add_restore(app, arguments);
+  CLI::App* history = add_history(app, arguments);
+  CLI::App* verify = add_verify(app, arguments);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const bool asked = error.get_exit_code() == 0;
+    app.exit(error);
+    return asked ? 0 : 2;
+  }
+  if (mount->parsed()) {
+    if (Status ready = prepare_mount(*mount, arguments); !ready.ok()) return fail(ready.error());
+    return run_mount_command(arguments.mount);
+  }
+  if (unmount->parsed())
+    return finish(run_unmount_command(arguments.mountpoint, arguments.timeout_ms, arguments.force));
+  if (sync->parsed()) return finish(run_sync_command(arguments.mountpoint, arguments.timeout_ms));
+  if (status->parsed()) return finish(run_status_command(arguments.mountpoint, arguments.json));
+  if (restore->parsed()) return finish(run_restore_command(arguments.restore));
+  if (history->parsed()) {
+    return finish(run_history_command(arguments.url, arguments.credentials_file, arguments.json));
+  }
+  if (verify->parsed())
+    return finish(run_verify_command(arguments.url, arguments.credentials_file, arguments.json));
+  return 2;
+}
+
+}  // namespace walfs

@@ -1,0 +1,22 @@
+// The configuration file of `walfs mount --config FILE`: TOML, the command line's names.
+#pragma once
+
+#include <string>
+
+#include "fs/mount/options.h"
+#include "replicator/base/result.h"
+
+namespace CLI {
+class App;
+}
+
+namespace walfs {
+
+// Sets what the file names and the command line did not. kUsage for a name or value that is not
+// known.
+Status apply_config(const std::string& path, const CLI::App& command, MountOptions& options);
+
+// 250ms, 5s, 2m, 1h, or a number of seconds; -1 for anything else.
+int64_t parse_duration_ms(const std::string& text);
+
+}  // namespace walfs

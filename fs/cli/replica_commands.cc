@@ -1,0 +1,146 @@
+// restore, history and verify: what can be done with a replica alone.
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "fs/cli/commands.h"
+#include "replicator/replica.h"
+#include "replicator/restore.h"
+#include "replicator/stores/store.h"
+#include "replicator/time.h"
+#include "replicator/verify.h"
+
+namespace walfs {
+namespace {
+
+using nlohmann::json;
+
+std::atomic<bool> interrupted{false};
+
+void on_interrupt(int) {
+  interrupted = true;
+}
+
+Result<std::unique_ptr<Store>> open_replica(const std::string& url,
+                                            const std::string& credentials_file) {
+  StoreOptions options;
+  options.credentials_file = credentials_file;
+  return open_store(url, options, /*create=*/false);
+}
+
+Result<RestoreTarget> parse_target(const std::string& at) {
+  RestoreTarget target;
+  if (at.empty()) return target;
+  target.position = Position::parse(at);
+  if (target.position) return target;
+  target.time_ns = parse_time(at);
+  if (target.time_ns) return target;
+  return Error{
+      Errc::kUsage,
+      "--at takes a position (16 hex digits, as sync and history print them) or a time such as "
+      "2026-03-01T12:30:05Z, not \"" +
+          at + "\""};
+}
+
+// One line that is drawn over itself.
+void draw_progress(const RestoreProgress& progress) {
+  constexpr int kWidth = 40;
+  static int drawn = -1;
+  const int percent = progress.bytes_total == 0
+                          ? 100
+                          : static_cast<int>(progress.bytes_done * 100 / progress.bytes_total);
+  if (percent == drawn) return;
+  drawn = percent;
+  const int filled = percent * kWidth / 100;
+  std::fprintf(stderr, "\r  [%.*s%*s] %3d %% of %lu MiB", filled,
+               "########################################", kWidth - filled, "", percent,
+               static_cast<unsigned long>(progress.bytes_total >> 20));
+  if (percent == 100) std::fprintf(stderr, "\n");
+}
+
+}  // namespace
+
+Status run_restore_command(const RestoreArguments& arguments) {
+  RestoreOptions options;
+  WALFS_ASSIGN(options.target, parse_target(arguments.at));
+  options.only = arguments.only;
+  options.force = arguments.force;
+  options.cancelled = &interrupted;
+  if (::isatty(STDERR_FILENO) == 1 && !arguments.json) options.progress = draw_progress;
+  WALFS_ASSIGN(const auto store, open_replica(arguments.url, arguments.credentials_file));
+  std::signal(SIGINT, on_interrupt);
+  std::signal(SIGTERM, on_interrupt);
+  WALFS_ASSIGN(const RestoreReport report, restore(*store, arguments.directory, options));
+  if (arguments.json) {
+    const json answer = {{"position", report.position.to_string()},
+                         {"time", format_time(report.time_ns)},
+                         {"files", report.files},
+                         {"databases", report.databases},
+                         {"bytes", report.bytes},
+                         {"directory", arguments.directory}};
+    std::printf("%s\n", answer.dump(2).c_str());
+  } else {
+    std::printf(
+        "restored %lu files (%lu databases, %lu bytes) to %s, as of %s (position %s); every "
+        "checksum is right\n",
+        static_cast<unsigned long>(report.files), static_cast<unsigned long>(report.databases),
+        static_cast<unsigned long>(report.bytes), arguments.directory.c_str(),
+        format_time(report.time_ns).c_str(), report.position.to_string().c_str());
+  }
+  return {};
+}
+
+Status run_history_command(const std::string& url, const std::string& credentials_file,
+                           bool as_json) {
+  WALFS_ASSIGN(const auto store, open_replica(url, credentials_file));
+  WALFS_ASSIGN(const std::vector<HistoryPoint> points, read_history(*store));
+  if (points.empty()) {
+    return Error{Errc::kNothingThere, "nothing can be restored from " + store->describe() +
+                                          " yet: its first upload has not ended"};
+  }
+  if (as_json) {
+    json list = json::array();
+    for (const HistoryPoint& point : points) {
+      list.push_back(
+          {{"position", point.position.to_string()}, {"time", format_time(point.time_ns)}});
+    }
+    const json answer = {{"replica", store->describe()}, {"points", std::move(list)}};
+    std::printf("%s\n", answer.dump(2).c_str());
+    return {};
+  }
+  std::printf("%lu points can be restored from %s\n", static_cast<unsigned long>(points.size()),
+              store->describe().c_str());
+  for (const HistoryPoint& point : points) {
+    std::printf("  %s  %s\n", point.position.to_string().c_str(),
+                format_time(point.time_ns).c_str());
+  }
+  return {};
+}
+
+Status run_verify_command(const std::string& url, const std::string& credentials_file,
+                          bool as_json) {
+  WALFS_ASSIGN(const auto store, open_replica(url, credentials_file));
+  WALFS_ASSIGN(const VerifyReport report, verify_replica(*store));
+  if (as_json) {
+    const json answer = {{"objects", report.objects},
+                         {"bytes", report.bytes},
+                         {"points", report.points},
+                         {"damaged", report.damaged}};
+    std::printf("%s\n", answer.dump(2).c_str());
+  } else {
+    for (const std::string& what : report.damaged) std::printf("DAMAGED  %s\n", what.c_str());
+    std::printf("read %lu objects, %lu bytes; %lu points can be restored\n",
+                static_cast<unsigned long>(report.objects),
+                static_cast<unsigned long>(report.bytes),
+                static_cast<unsigned long>(report.points));
+  }
+  if (report.damaged.empty()) return {};
+  return Error{Errc::kDamaged, std::to_string(report.damaged.size()) + " objects of " +
+                                   store->describe() +
+                                   " are damaged; what depends on them cannot be restored"};
+}
+
+}  // namespace walfs

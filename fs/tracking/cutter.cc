@@ -1,0 +1,255 @@
+#include "fs/tracking/cutter.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
+namespace walfs {
+namespace {
+
+constexpr int64_t kMs = 1'000'000;
+constexpr int64_t kQuietNs = 300 * kMs;      // An ordinary file's pause that counts as a boundary.
+constexpr int64_t kDirtyMaxNs = 5000 * kMs;  // And how long it may go on without one.
+constexpr int64_t kHeadWaitNs = 2000 * kMs;  // For frames that are still on their way.
+constexpr unsigned kQuietCuts = 2;
+
+}  // namespace
+
+Result<bool> Cutter::cut(const Cut& cut) {
+  WALFS_TRY(append_pending());
+  gather_listed();
+  for (const auto& file : active_) {
+    const std::scoped_lock lock(file->mutex);
+    if (file->content != nullptr && file->content->wal != nullptr) {
+      capture_wal(*file, tracker_.spool(), tracker_.next_order());
+    }
+  }
+  if (!wait_for_heads(cut)) return false;
+  unsettled_ = false;
+  scan_settled_ = true;
+  for (const auto& file : active_) {
+    const std::scoped_lock lock(file->mutex);
+    if (file->content != nullptr) look(*file, cut.force);
+  }
+  build_point(cut);
+  WALFS_TRY(append_pending());
+  tidy();
+  return true;
+}
+
+void Cutter::gather_listed() {
+  auto listed = tracker_.take_listed();
+  active_.insert(active_.end(), listed.begin(), listed.end());
+}
+
+// Whether everything up to the head was read from the log; notes where the head is.
+bool Cutter::head_arrived(FileState& database, const Head& head) {
+  Content& content = *database.content;
+  const auto known =
+      std::find_if(content.generations.rbegin(), content.generations.rend(),
+                   [&](const auto& generation) { return generation.first == head.salts; });
+  if (known == content.generations.rend()) {
+    // A log that was restarted and not written to yet: all that we know lies before it.
+    heads_[head.id] = {content.generation_base + content.follower.generation(), UINT32_MAX};
+    return head.frame == 0;
+  }
+  heads_[head.id] = {known->second, head.frame};
+  const WalPoint reached{content.generation_base + content.follower.generation(),
+                         content.follower.committed_frame()};
+  return content.wal == nullptr || reached >= heads_[head.id];
+}
+
+bool Cutter::wait_for_heads(const Cut& cut) {
+  const int64_t deadline = steady_ns() + kHeadWaitNs;
+  bool all = true;
+  for (const Head& head : cut.heads) {
+    const auto file = tracker_.find(head.id);
+    if (file == nullptr) continue;
+    while (true) {
+      {
+        const std::scoped_lock lock(file->mutex);
+        if (file->content == nullptr) break;
+        if (head_arrived(*file, head)) {
+          distrusted_.erase(head.id);
+          break;
+        }
+      }
+      if (distrusted_.contains(head.id)) break;
+      if (steady_ns() >= deadline) {
+        spdlog::warn(
+            "{}: frames that its -shm promises do not arrive; its points may be a moment apart "
+            "from "
+            "those of other databases",
+            tracker_.path_of(*file));
+        distrusted_.insert(head.id);
+        all = false;
+        break;
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      const std::scoped_lock lock(file->mutex);
+      if (file->content != nullptr && file->content->wal != nullptr) {
+        capture_wal(*file, tracker_.spool(), tracker_.next_order());
+      }
+    }
+  }
+  return all;
+}
+
+void Cutter::look(FileState& file, bool force) {
+  Content& content = *file.content;
+  if (file.role == Role::kContent && !content.comparing) {
+    if (content.known.database || (!content.dirty.empty() && detect_kind(file).database)) {
+      look_at_database(file, force);
+    } else if ((!content.dirty.empty() || content.size_dirty) && at_boundary(file, force)) {
+      capture(file);
+    }
+  }
+  ++content.quiet_cuts;
+  const bool left = !content.dirty.empty() || content.size_dirty;
+  if (file.role == Role::kContent) {
+    const bool open = content.journal_open && content.known.database;
+    unsettled_ = unsettled_ || content.comparing || (content.doubt != Doubt::kNone && !open) ||
+                 (left && !content.follower.following() && !open);
+    scan_settled_ = scan_settled_ && !content.scanned_dirty;
+  }
+}
+
+bool Cutter::at_boundary(const FileState& file, bool force) const {
+  const Content& content = *file.content;
+  const int64_t now = steady_ns();
+  return force || file.writers == 0 || content.boundary ||
+         now - content.last_write_ns >= kQuietNs || now - content.dirty_since_ns >= kDirtyMaxNs;
+}
+
+// A database is at a boundary when no transaction can be half there: see Doubt.
+void Cutter::look_at_database(FileState& file, bool force) {
+  Content& content = *file.content;
+  if (content.wal != nullptr && content.follower.following()) {
+    check_checkpointed(file);
+    content.size_dirty = false;
+    if (content.doubt == Doubt::kNone && !content.scanned_dirty) return;
+    const bool quiet = content.quiet_cuts >= kQuietCuts || file.writers == 0;
+    if (content.doubt != Doubt::kUnsynced || quiet) capture(file);
+    return;
+  }
+  if (content.dirty.empty() && !content.size_dirty) return;
+  if (content.journal_open) return;
+  const unsigned enough = force || content.doubt == Doubt::kUnverified ? 1 : kQuietCuts;
+  if (file.writers == 0 || content.quiet_cuts >= enough) capture(file);
+}
+
+void Cutter::capture(FileState& file) {
+  Content& content = *file.content;
+  const bool was_nothing = content.known.block_size == 0;
+  const bool was_database = content.known.database;
+  auto commit = capture_dirty(file, tracker_.spool());
+  if (!commit) return;
+  content.commits.push_back(std::move(*commit));
+  if (was_database != content.known.database || (was_nothing && content.known.size > 0)) {
+    // Looked at without the lock, after this round.
+    changed_kind_.emplace_back(file.shared_from_this(), content.known.database);
+  }
+}
+
+bool Cutter::belongs(const FileState& file, const Commit& commit, const Cut& cut) const {
+  if (cut.last) return true;
+  if (commit.wal && file.content->has_shm) {
+    const auto head = heads_.find(file.id);
+    if (head != heads_.end()) return *commit.wal <= head->second;
+  }
+  return commit.order <= cut.order;
+}
+
+std::vector<Commit> Cutter::take_commits(FileState& file, const Cut& cut) {
+  std::vector<Commit> taken;
+  auto& commits = file.content->commits;
+  if (file.created_order > cut.order) return taken;
+  if (file.role == Role::kGone && file.gone_order <= cut.order) {
+    commits.clear();
+    return taken;
+  }
+  while (!commits.empty() && belongs(file, commits.front(), cut)) {
+    taken.push_back(std::move(commits.front()));
+    commits.pop_front();
+  }
+  return taken;
+}
+
+// Of several states of one file only the last counts.
+void Cutter::add_names(const Cut& cut) {
+  std::vector<Change> names = tracker_.take_names(cut.order);
+  std::unordered_set<FileId> seen;
+  std::vector<Change> kept;
+  for (auto change = names.rbegin(); change != names.rend(); ++change) {
+    const auto* file = std::get_if<SetFile>(&*change);
+    if (file != nullptr && !seen.insert(file->id).second) continue;
+    const auto* drop = std::get_if<DropFile>(&*change);
+    if (drop != nullptr) seen.erase(drop->id);
+    kept.push_back(std::move(*change));
+  }
+  pending_.changes.assign(std::make_move_iterator(kept.rbegin()),
+                          std::make_move_iterator(kept.rend()));
+}
+
+void Cutter::build_point(const Cut& cut) {
+  add_names(cut);
+  for (const auto& file : active_) {
+    const std::scoped_lock lock(file->mutex);
+    if (file->content == nullptr) continue;
+    std::vector<Commit> commits = take_commits(*file, cut);
+    if (!commits.empty())
+      pending_.changes.emplace_back(merge_commits(file->id, commits, pending_buffers_));
+  }
+}
+
+Status Cutter::append_pending() {
+  if (pending_.changes.empty()) return {};
+  WALFS_ASSIGN(const Position position, log_.append(pending_));
+  static_cast<void>(position);
+  pending_ = Point{};
+  pending_buffers_.clear();
+  for (const auto& [id, inode] : tracker_.take_inodes()) WALFS_TRY(catalog_.set_inode(id, inode));
+  return {};
+}
+
+Result<Position> Cutter::append_empty() {
+  Point point;
+  return log_.append(point);
+}
+
+bool Cutter::idle(const FileState& file) const {
+  if (file.content == nullptr) return true;
+  const Content& content = *file.content;
+  if (!content.commits.empty() || content.wal_written_from != UINT64_MAX || content.comparing)
+    return false;
+  if (file.role == Role::kGone) return true;
+  if (content.doubt != Doubt::kNone || content.scanned_dirty) return false;
+  const bool left = !content.dirty.empty() || content.size_dirty;
+  return !left || (content.follower.following() && !content.dirty_is_new);
+}
+
+// Forgets what has nothing to do any more; the next write lists it again.
+void Cutter::tidy() {
+  std::vector<std::shared_ptr<FileState>> done;
+  std::erase_if(active_, [&](const std::shared_ptr<FileState>& file) {
+    const std::scoped_lock lock(file->mutex);
+    if (!idle(*file)) return false;
+    file->listed = false;
+    if (file->role == Role::kGone ||
+        (file->writers == 0 && file->content != nullptr && file->content->wal == nullptr &&
+         file->content->journal == nullptr)) {
+      // The catalog knows it all.
+      file->content.reset();
+    }
+    done.push_back(file);
+    return true;
+  });
+  for (const auto& file : done) tracker_.prune(file);
+  for (const auto& [file, is_database] : std::exchange(changed_kind_, {})) {
+    tracker_.reclassify_companions(file, is_database);
+  }
+}
+
+}  // namespace walfs

@@ -1,0 +1,325 @@
+#include "fs/tracking/file_state.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "fs/capture/sqlite_header.h"
+#include "replicator/hash.h"
+
+namespace walfs {
+namespace {
+
+// Where the log holds the last committed bytes of a block; nothing if the file itself does.
+std::optional<uint64_t> wal_offset(const Content& content, uint64_t block) {
+  if (!content.follower.following() || block >= UINT32_MAX) return std::nullopt;
+  const auto& pages = content.follower.pages_in_wal();
+  const auto page = pages.find(static_cast<uint32_t>(block) + 1);
+  if (page == pages.end()) return std::nullopt;
+  return page->second;
+}
+
+void resize_known(Content& content, uint64_t size) {
+  ContentState& known = content.known;
+  known.size = size;
+  const uint64_t count = known.block_count();
+  for (uint64_t i = count; i < known.hashes.size(); ++i) {
+    if (known.hashes[i] == kUnknownHash) {
+      --content.unknown;
+    } else {
+      content.checksum -= known.hashes[i];
+    }
+  }
+  known.hashes.resize(count, kZeroBlockHash);
+}
+
+// Sets a block's hash; false if it was that already.
+bool set_known(Content& content, uint64_t block, uint64_t hash) {
+  uint64_t& known = content.known.hashes[block];
+  if (known == hash) return false;
+  if (known == kUnknownHash) {
+    --content.unknown;
+  } else {
+    content.checksum -= known;
+  }
+  content.checksum += hash;
+  known = hash;
+  return true;
+}
+
+// Starts over with another block size: nothing that was known counts any more.
+void reset_known(Content& content, const ContentKind& kind) {
+  content.known = ContentState{};
+  content.known.block_size = kind.block_size;
+  content.known.scanned = true;
+  content.checksum = 0;
+  content.unknown = 0;
+}
+
+void describe_commit(const Content& content, Commit& commit) {
+  commit.block_size = content.known.block_size;
+  commit.size = content.known.size;
+  commit.database = content.known.database;
+  if (content.unknown == 0) commit.checksum = content.checksum;
+}
+
+// Appends a block's bytes to the commit; buffers are filled one after the other.
+class BlockCollector {
+ public:
+  BlockCollector(Commit& commit, const std::string& spool, uint64_t expected_bytes)
+      : commit_(commit), spool_(spool), expected_(expected_bytes) {}
+
+  void add(uint64_t index, uint64_t hash, ByteView data) {
+    BlockChange block{index, hash, {}, 0};
+    if (hash != kZeroBlockHash) {
+      if (buffer_ == nullptr || used_ + data.size() > buffer_->size()) {
+        constexpr uint64_t kBufferMax = uint64_t{256} << 20;
+        const uint64_t size = std::clamp<uint64_t>(expected_, data.size(), kBufferMax);
+        commit_.buffers.push_back(CommitBuffer::make(size, spool_));
+        buffer_ = commit_.buffers.back().get();
+        used_ = 0;
+      }
+      std::memcpy(buffer_->data() + used_, data.data(), data.size());
+      block.data = {buffer_->data() + used_, data.size()};
+      used_ += data.size();
+      expected_ -= std::min<uint64_t>(expected_, data.size());
+    }
+    commit_.blocks.push_back(block);
+  }
+
+ private:
+  Commit& commit_;
+  const std::string& spool_;
+  uint64_t expected_;
+  CommitBuffer* buffer_ = nullptr;
+  size_t used_ = 0;
+};
+
+// Takes over a transaction's pages that differ from what is known.
+void collect_pages(FileState& database, const std::vector<WalPage>& pages,
+                   BlockCollector& collector) {
+  Content& content = *database.content;
+  Bytes buffer(content.known.block_size);
+  for (const WalPage& page : pages) {
+    const uint64_t block = page.number - 1;
+    if (block >= content.known.hashes.size()) continue;  // Behind the end after a shrinking VACUUM.
+    if (read_file(*content.wal, page.offset, buffer) != buffer.size()) {
+      content.dirty.add(block * buffer.size(), (block + 1) * buffer.size());
+      content.doubt = std::max(content.doubt, Doubt::kUnverified);
+      continue;
+    }
+    const uint64_t hash = block_hash(block, buffer, content.known.block_size);
+    if (set_known(content, block, hash)) collector.add(block, hash, buffer);
+  }
+}
+
+void take_transaction(FileState& database, const WalTransaction& transaction,
+                      const std::string& spool, uint64_t order) {
+  Content& content = *database.content;
+  const uint64_t page_size = transaction.page_size;
+  if (content.doubt != Doubt::kNone || content.known.block_size != page_size ||
+      !content.known.database) {
+    // No base to build on: the pages are compared when the doubt is settled.
+    for (const WalPage& page : transaction.pages) {
+      content.dirty.add((page.number - 1) * page_size, page.number * page_size);
+    }
+    content.size_dirty = true;
+    content.doubt = std::max(content.doubt, Doubt::kUnverified);
+    return;
+  }
+  Commit commit;
+  commit.order = order;
+  commit.wal = WalPoint{content.generation_base + transaction.generation, transaction.end_frame};
+  const uint64_t old_size = content.known.size;
+  resize_known(content, uint64_t{transaction.database_pages} * page_size);
+  BlockCollector collector(commit, spool, transaction.pages.size() * page_size);
+  collect_pages(database, transaction.pages, collector);
+  if (commit.blocks.empty() && content.known.size == old_size) return;
+  describe_commit(content, commit);
+  content.commits.push_back(std::move(commit));
+}
+
+// Pages of a transaction that turned out to be void go back to what the state is without it.
+void take_back(FileState& database, const std::vector<uint32_t>& pages) {
+  Content& content = *database.content;
+  const uint64_t page_size = content.known.block_size;
+  for (const uint32_t page : pages) content.dirty.add((page - 1) * page_size, page * page_size);
+  content.size_dirty = true;
+  content.doubt = std::max(content.doubt, Doubt::kUnverified);
+}
+
+void note_generations(FileState& database, const WalScan& scan) {
+  Content& content = *database.content;
+  if (scan.skipped_generation) content.doubt = Doubt::kUnsynced;
+  if (!scan.new_generation && !scan.ended_generation) return;
+  // A checkpoint that allows a restart fsyncs the database, unless synchronous is OFF; then frames
+  // may have been overwritten that never reached us, and their pages are in the database file only.
+  if (!content.synced_in_generation && !content.dirty.empty()) content.doubt = Doubt::kUnsynced;
+  content.synced_in_generation = false;
+  content.dirty_is_new = true;
+  if (scan.new_generation) {
+    constexpr size_t kGenerationsKept = 8;
+    content.generations.emplace_back(content.follower.header().salts,
+                                     content.generation_base + content.follower.generation());
+    if (content.generations.size() > kGenerationsKept) content.generations.pop_front();
+  }
+}
+
+}  // namespace
+
+bool open_own(FileState& file) {
+  if (file.own_fd.valid()) return true;
+  if (file.path_fd < 0) return false;
+  const std::string alias = "/proc/self/fd/" + std::to_string(file.path_fd);
+  file.own_fd = OwnedFd(::open(alias.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  return file.own_fd.valid();
+}
+
+size_t read_file(FileState& file, uint64_t offset, std::span<uint8_t> into) {
+  if (!open_own(file)) return 0;
+  size_t done = 0;
+  while (done < into.size()) {
+    const ssize_t n = ::pread(file.own_fd.get(), into.data() + done, into.size() - done,
+                              static_cast<off_t>(offset + done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) break;
+    done += static_cast<size_t>(n);
+  }
+  return done;
+}
+
+std::optional<uint64_t> file_size(FileState& file) {
+  struct stat attributes {};
+  const int fd = file.own_fd.valid() ? file.own_fd.get() : file.path_fd;
+  if (fd < 0 || ::fstat(fd, &attributes) != 0) return std::nullopt;
+  return static_cast<uint64_t>(attributes.st_size);
+}
+
+ContentKind detect_kind(FileState& file) {
+  std::array<uint8_t, kDatabaseHeaderSize> first{};
+  size_t size = 0;
+  Content& content = *file.content;
+  if (const auto offset = content.wal != nullptr ? wal_offset(content, 0) : std::nullopt) {
+    size = read_file(*content.wal, *offset, first);
+  } else {
+    size = read_file(file, 0, first);
+  }
+  const auto header = parse_database_header(ByteView(first).first(size));
+  if (!header) return {};
+  return {header->page_size, true};
+}
+
+uint64_t logical_size(FileState& file) {
+  const Content& content = *file.content;
+  if (content.wal != nullptr && content.follower.following() &&
+      content.follower.database_pages() != 0) {
+    return uint64_t{content.follower.database_pages()} * content.follower.page_size();
+  }
+  return file_size(file).value_or(0);
+}
+
+size_t read_logical(FileState& file, uint64_t block, std::span<uint8_t> into) {
+  Content& content = *file.content;
+  if (content.wal != nullptr && content.follower.page_size() == into.size()) {
+    if (const auto offset = wal_offset(content, block))
+      return read_file(*content.wal, *offset, into);
+  }
+  return read_file(file, block * into.size(), into);
+}
+
+std::optional<Commit> capture_dirty(FileState& file, const std::string& spool) {
+  Content& content = *file.content;
+  const ContentKind kind = detect_kind(file);
+  const uint64_t size = logical_size(file);
+  Commit commit;
+  const uint64_t old_size = content.known.size;
+  const bool was_database = content.known.database;
+  if (content.known.block_size != kind.block_size) {
+    commit.reset = content.known.block_size != 0;
+    reset_known(content, kind);
+    content.dirty.clear();
+    content.dirty.add(0, size);
+  }
+  content.known.database = kind.database;
+  resize_known(content, size);
+  BlockCollector collector(commit, spool, content.dirty.total_bytes() + kind.block_size);
+  Bytes buffer(kind.block_size);
+  for (auto block = content.dirty.next_block(0, kind.block_size);
+       block && *block < content.known.block_count();
+       block = content.dirty.next_block(*block + 1, kind.block_size)) {
+    const uint64_t want = stored_block_size(*block, kind.block_size, size);
+    const size_t got = std::min<size_t>(read_logical(file, *block, buffer), want);
+    std::fill(buffer.begin() + static_cast<std::ptrdiff_t>(got), buffer.end(), uint8_t{0});
+    const ByteView data = ByteView(buffer).first(want);
+    const uint64_t hash = block_hash(*block, data, kind.block_size);
+    if (set_known(content, *block, hash)) collector.add(*block, hash, data);
+  }
+  content.dirty.clear();
+  content.size_dirty = false;
+  content.doubt = Doubt::kNone;
+  content.scanned_dirty = false;
+  if (commit.blocks.empty() && size == old_size && !commit.reset && was_database == kind.database) {
+    return std::nullopt;
+  }
+  describe_commit(content, commit);
+  return commit;
+}
+
+void capture_wal(FileState& database, const std::string& spool, uint64_t order) {
+  Content& content = *database.content;
+  const ReadAt read = [&](uint64_t offset, std::span<uint8_t> into) {
+    return read_file(*content.wal, offset, into);
+  };
+  bool more = true;
+  while (more) {
+    WalScanOptions options;
+    options.unchanged_below = content.wal_written_from;
+    content.wal_written_from = UINT64_MAX;
+    const WalScan scan = content.follower.scan(read, options);
+    note_generations(database, scan);
+    if (!scan.withdrawn.empty()) take_back(database, scan.withdrawn);
+    for (const WalTransaction& transaction : scan.transactions) {
+      take_transaction(database, transaction, spool, order);
+    }
+    more = scan.more;
+  }
+}
+
+void end_wal(FileState& database) {
+  Content& content = *database.content;
+  content.generation_base += content.follower.generation();
+  content.follower = WalFollower();
+  content.wal.reset();
+  content.wal_written_from = UINT64_MAX;
+  content.dirty_is_new = true;
+}
+
+void check_checkpointed(FileState& database) {
+  Content& content = *database.content;
+  if (!content.dirty_is_new || content.doubt != Doubt::kNone) return;
+  content.dirty_is_new = false;
+  const uint32_t block_size = content.known.block_size;
+  Bytes buffer(block_size);
+  for (auto block = content.dirty.next_block(0, block_size); block;
+       block = content.dirty.next_block(*block + 1, block_size)) {
+    if (wal_offset(content, *block)) continue;
+    const uint64_t begin = *block * block_size;
+    if (*block < content.known.hashes.size()) {
+      const size_t got = read_file(database, begin, buffer);
+      const uint64_t hash = block_hash(*block, ByteView(buffer).first(got), block_size);
+      if (hash != content.known.hashes[*block]) {
+        content.doubt = Doubt::kUnsynced;
+        content.quiet_cuts = 0;
+        return;
+      }
+    }
+    content.dirty.remove(begin, begin + block_size);
+  }
+}
+
+}  // namespace walfs

@@ -1,0 +1,155 @@
+// The tracker: turns what the mount observes into commits of files and changes of names.
+//
+// It decides what each file is (a database, its companion, an ordinary file), sees transactions
+// begin and end, and keeps what is ready until the cutter (cutter.h) makes a point of it. Requests
+// that destroy something (a log restarted or removed) make it look first (I3).
+//
+// Locks, in this order: a file's mutex (a companion's events take its database's), then
+// names_mutex_ or list_mutex_.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "fs/tracking/file_state.h"
+#include "fs/tracking/observer.h"
+#include "replicator/catalog.h"
+
+namespace walfs {
+
+class TrackedFile {
+ public:
+  explicit TrackedFile(std::shared_ptr<FileState> file) : state(std::move(file)) {}
+  std::shared_ptr<FileState> state;
+};
+
+// What one request does to names: all of it happens at one instant.
+struct NameEvent {
+  std::vector<Change> changes;
+  std::vector<std::shared_ptr<FileState>> appeared;  // Files that the replica did not have before.
+  std::vector<std::shared_ptr<FileState>> gone;      // Files that lost their last name.
+};
+
+class Tracker final : public FileObserver {
+ public:
+  // `order` counts events; it lies in memory shared with the flusher. `root_fd` is the backing
+  // directory.
+  Tracker(Catalog& catalog, std::string spool, int root_fd, std::atomic<uint64_t>& order);
+
+  // FileObserver.
+  TrackedFile* attach(int path_fd, const struct stat& attributes, TrackedFile* parent,
+                      const char* name) override;
+  void detach(TrackedFile* file) override;
+  void opened_writable(TrackedFile* file) override;
+  void closed_writable(TrackedFile* file) override;
+  void before_write(TrackedFile* file, uint64_t offset, ByteView data) override;
+  void wrote(TrackedFile* file, uint64_t offset, uint64_t size) override;
+  void before_range_change(TrackedFile* file, uint64_t offset, uint64_t size) override;
+  void range_changed(TrackedFile* file, uint64_t offset, uint64_t size) override;
+  void before_truncate(TrackedFile* file, uint64_t new_size) override;
+  void truncated(TrackedFile* file, uint64_t new_size) override;
+  void before_fsync(TrackedFile* file) override;
+  void synced(TrackedFile* file) override;
+  void created(TrackedFile* parent, const char* name, TrackedFile* file) override;
+  void linked(TrackedFile* parent, const char* name, TrackedFile* file) override;
+  void before_unlink(TrackedFile* parent, const char* name, TrackedFile* file) override;
+  void unlinked(TrackedFile* parent, const char* name, TrackedFile* file) override;
+  void before_rename(TrackedFile* parent, const char* name, TrackedFile* new_parent,
+                     const char* new_name, TrackedFile* file, TrackedFile* replaced,
+                     unsigned flags) override;
+  void renamed(TrackedFile* parent, const char* name, TrackedFile* new_parent, const char* new_name,
+               TrackedFile* file, TrackedFile* replaced, unsigned flags) override;
+  void attributes_changed(TrackedFile* file) override;
+
+  // For the start: ids of inodes that the catalog knows, files whose content nobody has read yet,
+  // and states of files that need attention although the kernel does not know them.
+  void set_id(uint64_t inode, FileId id);
+  // A file of which the replica has nothing yet, or of which it is not known whether the replica
+  // has what is there: when its content is loaded it is unknown, or doubted and to be compared.
+  enum class Unread { kNothingThere, kPerhapsChanged };
+  void set_unread(FileId id, Unread unread) { unread_[id] = unread; }
+  void forget_unread(FileId id);
+  // Opens the file by its directory and name; its role is decided as for a lookup. Null if it is
+  // gone.
+  std::shared_ptr<FileState> open_state(const std::shared_ptr<FileState>& parent,
+                                        const std::string& name);
+  // The same by a path relative to the root.
+  std::shared_ptr<FileState> open_path(const std::string& path);
+  std::optional<FileId> id_of(uint64_t inode);
+  void record(NameEvent event);
+
+  // For the cutter.
+  std::vector<std::shared_ptr<FileState>> take_listed();
+  void list(const std::shared_ptr<FileState>& file);
+  std::vector<Change> take_names(uint64_t up_to_order);
+  std::vector<std::pair<FileId, uint64_t>> take_inodes();
+  // Forgets states that nothing refers to any more.
+  void prune(const std::shared_ptr<FileState>& file);
+  // Called, with the path of the database, when a -shm appears or goes: whoever reads heads wants
+  // to know. The calls come with locks held.
+  void on_shm(std::function<void(const FileState& database, bool present)> callback) {
+    on_shm_ = std::move(callback);
+  }
+  // All databases with content in memory, for heads and for status.
+  std::shared_ptr<FileState> find(FileId id);
+  std::vector<std::shared_ptr<FileState>> all_states();
+  // Loads the content of a file with Role::kContent; its mutex is held.
+  Content& ensure_content(FileState& file);
+  std::string path_of(const FileState& file);  // Relative to the root.
+  void set_next_id(FileId id) { next_id_ = id; }
+  FileId new_id() { return next_id_++; }
+  uint64_t next_order() { return ++order_; }
+  const std::string& spool() const { return spool_; }
+  // What a file with a new kind means for the files beside it: companions of what is no database
+  // are ordinary files, and the reverse. Called without locks.
+  void reclassify_companions(const std::shared_ptr<FileState>& file, bool is_database);
+
+ private:
+  std::shared_ptr<FileState> state_for(int path_fd, const struct stat& attributes,
+                                       const std::shared_ptr<FileState>& parent, const char* name);
+  void decide_role(const std::shared_ptr<FileState>& file, const std::shared_ptr<FileState>& parent,
+                   const char* name);
+  void bind_companion(const std::shared_ptr<FileState>& file,
+                      const std::shared_ptr<FileState>& base);
+  void adopt_companions(const std::shared_ptr<FileState>& database);
+  void note_change(const std::shared_ptr<FileState>& file, uint64_t begin, uint64_t end);
+  void note_journal_write(const std::shared_ptr<FileState>& journal);
+  void look_before(FileState& wal);
+  void end_transaction(const std::shared_ptr<FileState>& database);
+  void end_super_journal(const std::string& name);
+  void capture_now(const std::shared_ptr<FileState>& file);
+  std::pair<std::shared_ptr<FileState>, std::string> place_of(const FileState& file);
+  void add_file(const std::shared_ptr<FileState>& file, NameEvent& event);
+  void drop_if_unlinked(const std::shared_ptr<FileState>& file, NameEvent& event);
+  void companion_gone(const std::shared_ptr<FileState>& file, const char* name);
+  void place(const std::shared_ptr<FileState>& parent, const char* name,
+             const std::shared_ptr<FileState>& file, NameEvent& event);
+
+  Catalog& catalog_;
+  const std::string spool_;
+  std::atomic<uint64_t>& order_;
+  std::atomic<FileId> next_id_{kRootId + 1};
+  uint64_t device_ = 0;
+  std::shared_ptr<FileState> root_;
+  std::function<void(const FileState&, bool)> on_shm_;
+
+  std::mutex names_mutex_;                                           // For all below.
+  std::unordered_map<uint64_t, std::shared_ptr<FileState>> states_;  // By inode.
+  std::unordered_map<FileId, std::shared_ptr<FileState>> by_id_;
+  std::unordered_map<uint64_t, FileId> ids_;  // By inode.
+  std::unordered_map<FileId, Unread> unread_;
+  std::vector<std::pair<uint64_t, Change>> names_;  // With their order.
+  std::vector<std::pair<FileId, uint64_t>> inodes_;
+
+  std::mutex list_mutex_;
+  std::vector<std::shared_ptr<FileState>> listed_;
+};
+
+}  // namespace walfs

@@ -1,0 +1,260 @@
+#include "fs/tracking/tree_scan.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <map>
+#include <set>
+#include <unordered_map>
+
+#include "fs/capture/sqlite_header.h"
+#include "fs/tracking/attributes.h"
+
+namespace walfs {
+namespace {
+
+constexpr const char* kStateName = ".walfs";
+
+Signature signature_of(const struct stat& attributes) {
+  constexpr int64_t kSecond = 1'000'000'000;
+  return {static_cast<uint64_t>(attributes.st_size),
+          attributes.st_mtim.tv_sec * kSecond + attributes.st_mtim.tv_nsec,
+          attributes.st_ctim.tv_sec * kSecond + attributes.st_ctim.tv_nsec};
+}
+
+struct Found {
+  std::string name;
+  std::string path;
+  struct stat attributes {};
+  bool companion = false;
+};
+
+Result<std::vector<std::string>> list_names(int directory) {
+  const int copy = ::openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  DIR* stream = copy >= 0 ? ::fdopendir(copy) : nullptr;
+  if (stream == nullptr) {
+    if (copy >= 0) ::close(copy);
+    return error_from_errno("cannot list a directory", errno);
+  }
+  std::vector<std::string> names;
+  while (const dirent* entry = ::readdir(stream)) {
+    const std::string name = entry->d_name;
+    if (name != "." && name != "..") names.push_back(name);
+  }
+  ::closedir(stream);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+bool is_database_or_empty(int directory, const std::string& name) {
+  const OwnedFd file(
+      ::openat(directory, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  struct stat attributes {};
+  if (!file.valid() || ::fstat(file.get(), &attributes) != 0 || !S_ISREG(attributes.st_mode))
+    return false;
+  if (attributes.st_size == 0) return true;
+  std::array<uint8_t, kDatabaseHeaderSize> first{};
+  const ssize_t size = ::pread(file.get(), first.data(), first.size(), 0);
+  return size > 0 &&
+         parse_database_header(ByteView(first).first(static_cast<size_t>(size))).has_value();
+}
+
+// Calls visit(parent inode, found, O_PATH descriptor) for everything beneath, directories before
+// what is in them.
+class Walk {
+ public:
+  using Visit = std::function<Status(uint64_t parent, const Found& found, int path_fd)>;
+  explicit Walk(Visit visit) : visit_(std::move(visit)) {}
+
+  Status run(int root) {
+    struct stat attributes {};
+    if (::fstat(root, &attributes) != 0)
+      return error_from_errno("cannot look at the source", errno);
+    device_ = attributes.st_dev;
+    return directory(root, attributes.st_ino, "");
+  }
+
+ private:
+  Status directory(int fd, uint64_t inode, const std::string& prefix) {
+    WALFS_ASSIGN(const std::vector<std::string> names, list_names(fd));
+    for (const std::string& name : names) {
+      if (prefix.empty() && name == kStateName) continue;
+      Found found;
+      found.name = name;
+      found.path = prefix + name;
+      const OwnedFd file(::openat(fd, name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+      if (!file.valid() || ::fstat(file.get(), &found.attributes) != 0) continue;
+      if (found.attributes.st_dev != device_) continue;
+      const CompanionName companion = parse_companion_name(name);
+      found.companion = S_ISREG(found.attributes.st_mode) &&
+                        companion.kind != CompanionKind::kNone &&
+                        is_database_or_empty(fd, std::string(companion.database));
+      WALFS_TRY(visit_(inode, found, file.get()));
+      if (!S_ISDIR(found.attributes.st_mode)) continue;
+      const OwnedFd below(
+          ::openat(fd, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+      if (below.valid())
+        WALFS_TRY(directory(below.get(), found.attributes.st_ino, found.path + "/"));
+    }
+    return {};
+  }
+
+  Visit visit_;
+  dev_t device_ = 0;
+};
+
+class Comparison {
+ public:
+  Comparison(Tracker& tracker, Catalog& catalog, bool fresh, bool clean)
+      : tracker_(tracker), catalog_(catalog), fresh_(fresh), clean_(clean) {}
+
+  Status load() {
+    WALFS_TRY(catalog_.for_each_file([&](const Catalog::FileRow& row) {
+      rows_.emplace(row.id, row);
+      if (row.inode != 0) by_inode_.emplace(row.inode, row.id);
+    }));
+    return catalog_.for_each_entry([&](const SetEntry& entry) {
+      entries_[{entry.parent, entry.name}] = entry.child;
+    });
+  }
+
+  Status root(int fd) {
+    struct stat attributes {};
+    if (::fstat(fd, &attributes) != 0) return error_from_errno("cannot look at the source", errno);
+    ids_[attributes.st_ino] = kRootId;
+    return note_attributes(kRootId, attributes.st_ino, fd);
+  }
+
+  Status visit(uint64_t parent, const Found& found, int path_fd) {
+    if (found.companion) {
+      if (found.attributes.st_size > 0) companions_.push_back(found.path);
+      return {};
+    }
+    const FileId id = id_of(found);
+    ++scan_.files;
+    const FileId parent_id = ids_.at(parent);
+    if (seen_.insert(id).second) {
+      WALFS_TRY(note_attributes(id, found.attributes.st_ino, path_fd));
+      if (S_ISREG(found.attributes.st_mode)) note_content(id, found);
+    }
+    const auto entry = entries_.find({parent_id, found.name});
+    if (entry != entries_.end() && entry->second == id) {
+      entries_.erase(entry);
+      return {};
+    }
+    if (entry != entries_.end()) entries_.erase(entry);
+    if (fresh_) return catalog_.put_entry(parent_id, found.name, id);
+    event_.changes.emplace_back(SetEntry{parent_id, found.name, id});
+    return {};
+  }
+
+  // What the catalog has and the directory has not is gone.
+  void finish() {
+    for (const auto& [place, child] : entries_) {
+      event_.changes.emplace_back(SetEntry{place.first, place.second, kNoFile});
+    }
+    for (const auto& [id, row] : rows_) {
+      if (id != kRootId && !seen_.contains(id)) event_.changes.emplace_back(DropFile{id});
+    }
+  }
+
+  NameEvent take_event() { return std::move(event_); }
+  TreeScan take_scan() { return std::move(scan_); }
+  const std::vector<std::string>& companions() const { return companions_; }
+
+ private:
+  FileId id_of(const Found& found) {
+    const auto known = ids_.find(found.attributes.st_ino);
+    if (known != ids_.end()) return known->second;
+    FileId id = kNoFile;
+    const auto row = by_inode_.find(found.attributes.st_ino);
+    // An inode number may have been given to another file since; a file of another type it
+    // certainly is.
+    if (row != by_inode_.end() && type_matches(rows_.at(row->second), found.attributes)) {
+      id = row->second;
+    } else {
+      id = tracker_.new_id();
+    }
+    ids_.emplace(found.attributes.st_ino, id);
+    tracker_.set_id(found.attributes.st_ino, id);
+    return id;
+  }
+
+  static bool type_matches(const Catalog::FileRow& row, const struct stat& attributes) {
+    return (row.attributes.type == FileType::kRegular) ==
+               static_cast<bool>(S_ISREG(attributes.st_mode)) &&
+           (row.attributes.type == FileType::kDirectory) ==
+               static_cast<bool>(S_ISDIR(attributes.st_mode));
+  }
+
+  Status note_attributes(FileId id, uint64_t inode, int fd) {
+    auto attributes = read_attributes(fd);
+    if (!attributes) return {};
+    const auto row = rows_.find(id);
+    if (row != rows_.end() && row->second.attributes == *attributes) return {};
+    if (fresh_) {
+      WALFS_TRY(catalog_.put_file(id, *attributes));
+    } else {
+      event_.changes.emplace_back(SetFile{id, std::move(*attributes)});
+    }
+    return catalog_.set_inode(id, inode);
+  }
+
+  void note_content(FileId id, const Found& found) {
+    const auto row = rows_.find(id);
+    const bool same =
+        clean_ && row != rows_.end() && row->second.signature == signature_of(found.attributes);
+    if (same) return;
+    tracker_.set_unread(id,
+                        fresh_ ? Tracker::Unread::kNothingThere : Tracker::Unread::kPerhapsChanged);
+    const auto size = static_cast<uint64_t>(found.attributes.st_size);
+    scan_.unread.push_back({id, found.path, size});
+    scan_.unread_bytes += size;
+  }
+
+  Tracker& tracker_;
+  Catalog& catalog_;
+  const bool fresh_;
+  const bool clean_;
+  std::unordered_map<FileId, Catalog::FileRow> rows_;
+  std::unordered_map<uint64_t, FileId> by_inode_;
+  std::unordered_map<uint64_t, FileId> ids_;
+  std::map<std::pair<FileId, std::string>, FileId> entries_;  // Of the catalog, not seen yet.
+  std::set<FileId> seen_;
+  std::vector<std::string> companions_;
+  NameEvent event_;
+  TreeScan scan_;
+};
+
+}  // namespace
+
+Result<TreeScan> scan_tree(int root_fd, Tracker& tracker, Catalog& catalog, bool fresh,
+                           bool clean) {
+  Comparison comparison(tracker, catalog, fresh, clean);
+  if (!fresh) WALFS_TRY(comparison.load());
+  WALFS_TRY(comparison.root(root_fd));
+  Walk walk([&](uint64_t parent, const Found& found, int fd) {
+    return comparison.visit(parent, found, fd);
+  });
+  WALFS_TRY(walk.run(root_fd));
+  if (!fresh) comparison.finish();
+  tracker.record(comparison.take_event());
+  for (const std::string& path : comparison.companions()) tracker.open_path(path);
+  return comparison.take_scan();
+}
+
+Status save_signatures(int root_fd, Tracker& tracker, Catalog& catalog) {
+  Walk walk([&](uint64_t, const Found& found, int) -> Status {
+    if (found.companion || !S_ISREG(found.attributes.st_mode)) return {};
+    const auto id = tracker.id_of(found.attributes.st_ino);
+    if (!id) return {};
+    return catalog.save_signature(*id, signature_of(found.attributes));
+  });
+  return walk.run(root_fd);
+}
+
+}  // namespace walfs

@@ -1,0 +1,104 @@
+// The volume: everything between the mount's observations and the store, for one mounted directory.
+//
+// Threads: the cutter's (makes points from the flusher's instants, seals segments), the scan's
+// (first upload, or the comparison after a restart), the uploaders'; request threads only enter the
+// tracker.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "fs/mount/hooks.h"
+#include "fs/tracking/content_scan.h"
+#include "fs/tracking/cutter.h"
+#include "fs/tracking/tracker.h"
+#include "replicator/catalog.h"
+#include "replicator/chunk_uploader.h"
+#include "replicator/log.h"
+#include "replicator/uploader.h"
+#include "replicator/writer.h"
+
+namespace walfs {
+
+class Volume final : public ServerHooks {
+ public:
+  Volume() = default;
+  ~Volume() override;
+
+  Status start(const ServerContext& context) override;
+  FileObserver& observer() override { return *tracker_; }
+  nlohmann::json status() override;
+  Result<nlohmann::json> sync(int64_t timeout_ms) override;
+  Status finish(int64_t timeout_ms) override;
+
+ private:
+  Status open_state(const ServerContext& context);
+  void start_threads();
+
+  // The cutter's thread.
+  void run_cutter();
+  void send_requests();
+  bool receive_instant();
+  void make_cut(Cut cut, const std::vector<uint64_t>& tokens);
+  void complete_tokens(const std::vector<uint64_t>& tokens);
+  void seal_if_due(bool now);
+  void take_snapshot_position();
+  void note_log_failure(const Status& status);
+
+  // The scan's thread.
+  void run_scan();
+  void upload_everything();
+  bool put_snapshot(const Snapshot& snapshot);
+
+  void watch_heads(const FileState& database, bool present);
+  std::vector<std::string> paths_to_flush();
+  bool first_upload_done() const;
+
+  std::string state_path_;
+  int backing_fd_ = -1;
+  int flusher_fd_ = -1;
+  int64_t sync_interval_ns_ = 0;
+  bool clean_ = false;
+
+  std::unique_ptr<Store> store_;
+  std::unique_ptr<Catalog> catalog_;
+  std::optional<WriterStart> writer_;
+  std::unique_ptr<Log> log_;
+  std::unique_ptr<Uploader> uploader_;
+  std::unique_ptr<Tracker> tracker_;
+  std::unique_ptr<Cutter> cutter_;
+  std::unique_ptr<ChunkUploader> chunks_;
+  std::unique_ptr<FirstUpload> first_upload_;
+  std::unique_ptr<ContentComparison> comparison_;
+  TreeScan scan_;
+
+  std::atomic<bool> stopping_{false};
+  std::thread cut_thread_, scan_thread_;
+
+  std::mutex cut_mutex_;  // Held while a cut is made, so that finish() makes the last one.
+  Cut partial_;           // An instant whose messages have not all come.
+
+  mutable std::mutex mutex_;  // For all below.
+  std::condition_variable changed_;
+  std::deque<nlohmann::json> requests_;  // To the flusher.
+  uint64_t next_token_ = 1;
+  std::map<uint64_t, std::optional<Position>>
+      tokens_;  // Of sync calls: the position once it is known.
+  bool scan_done_ = false;
+  bool snapshot_wanted_ = false;
+  std::optional<Snapshot> snapshot_;
+  bool snapshot_done_ = false;
+  std::optional<Error> log_error_;
+};
+
+std::unique_ptr<ServerHooks> make_volume();
+
+}  // namespace walfs

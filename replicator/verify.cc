@@ -1,0 +1,200 @@
+#include "replicator/verify.h"
+
+#include <algorithm>
+#include <set>
+
+#include "replicator/replica.h"
+#include "replicator/restore_plan.h"
+
+namespace walfs {
+namespace {
+
+class Verifier {
+ public:
+  explicit Verifier(Store& store) : store_(store) {}
+
+  void route(const Route& route) {
+    ++report_.objects;
+    auto snapshot = load_snapshot(store_, route.snapshot);
+    if (!snapshot.ok()) return note(snapshot.error());
+    report_.bytes += route.snapshot.size;
+    for (const ChunkRef& chunk : snapshot->chunks) check_chunk(chunk);
+    PlanBuilder builder(std::move(*snapshot), {});
+    const size_t damaged_before = report_.damaged.size();
+    for (const StoredObject& segment : route.segments) {
+      if (!check_segment(segment, builder, route.snapshot.range.last)) return;
+    }
+    auto plan = builder.finish();
+    if (!plan.ok()) return note(plan.error());
+    if (auto paths = plan_paths(*plan); !paths.ok()) return note(paths.error());
+    if (report_.damaged.size() == damaged_before) check_state(*plan);
+  }
+
+  VerifyReport take() { return std::move(report_); }
+
+ private:
+  void note(const Error& error) { report_.damaged.push_back(error.message); }
+
+  Result<Bytes> read_chunk(const ChunkRef& chunk) {
+    const std::string key = chunk_key(chunk.digest);
+    WALFS_ASSIGN(const Bytes object, store_.get(key, kChunkSizeMax * 2));
+    report_.bytes += object.size();
+    return decode_chunk(key, chunk, object);
+  }
+
+  void check_chunk(const ChunkRef& chunk) {
+    if (!chunks_.insert(chunk.digest).second) return;
+    ++report_.objects;
+    if (auto content = read_chunk(chunk); !content.ok()) note(content.error());
+  }
+
+  // False if nothing behind it can be restored.
+  bool check_segment(const StoredObject& segment, PlanBuilder& builder, Position usable_from) {
+    ++report_.objects;
+    auto index = load_segment_index(store_, segment);
+    if (!index.ok()) {
+      note(index.error());
+      return false;
+    }
+    const bool whole = check_frames(segment, *index);
+    builder.add(*index);
+    for (const Point& point : index->points) {
+      if (whole && point.position >= usable_from) points_.insert(point.position);
+    }
+    return whole;
+  }
+
+  bool check_frames(const StoredObject& segment, const SegmentIndex& index) {
+    if (!segments_.insert(segment.range.first).second) return true;
+    const std::string key = segment_key(segment.range);
+    std::vector<Bytes> frames;
+    for (const auto& frame : index.frames) {
+      auto stored = store_.get_range(key, {frame.offset, frame.stored_size});
+      auto content =
+          stored.ok() ? decode_frame(key, frame, *stored) : Result<Bytes>(stored.error());
+      if (!content.ok()) {
+        note(content.error());
+        return false;
+      }
+      report_.bytes += frame.stored_size;
+      if (!check_blocks(key, index, frame, *content)) return false;
+    }
+    return true;
+  }
+
+  bool check_blocks(const std::string& key, const SegmentIndex& index,
+                    const SegmentIndex::Frame& frame, const Bytes& content) {
+    for (const Point& point : index.points) {
+      for (const Change& change : point.changes) {
+        const auto* set = std::get_if<SetContent>(&change);
+        if (set == nullptr) continue;
+        for (const BlockChange& block : set->blocks) {
+          if (block.hash == kZeroBlockHash || block.data_offset < frame.data_start ||
+              block.data_offset >= frame.data_start + frame.raw_size) {
+            continue;
+          }
+          const uint64_t size = stored_block_size(block.index, set->block_size, set->size);
+          const ByteView data =
+              ByteView(content).subspan(block.data_offset - frame.data_start, size);
+          if (block_hash(block.index, data, set->block_size) == block.hash) continue;
+          note({Errc::kDamaged, key + " is damaged: a block fails its checksum"});
+          return false;
+        }
+      }
+    }
+    return true;
+  }
+
+  // The sum of all blocks must be the checksum that the writer recorded; blocks of chunks are
+  // hashed from their bytes.
+  void check_state(const RestorePlan& plan) {
+    for (const auto& [id, file] : plan.files) {
+      if (!file.checksum || file.block_size == 0) continue;
+      uint64_t sum = 0;
+      for (const auto& [index, place] : file.blocks) sum += place.hash;
+      for (const Extent& extent : file.extents) {
+        auto content = cached_chunk(plan.chunks[extent.chunk]);
+        if (!content.ok()) return note(content.error());
+        for (uint64_t done = 0; done < extent.size; done += file.block_size) {
+          const uint64_t offset = extent.file_offset + done;
+          const uint64_t block = offset / file.block_size;
+          if (offset >= file.size || block >= file.base_limit || file.blocks.contains(block))
+            continue;
+          const uint64_t size =
+              std::min({uint64_t{file.block_size}, extent.size - done, file.size - offset});
+          sum += block_hash(block, ByteView(**content).subspan(extent.chunk_offset + done, size),
+                            file.block_size);
+        }
+      }
+      if (sum != *file.checksum) {
+        note({Errc::kDamaged, "file " + std::to_string(id) +
+                                  " does not have its checksum at position " +
+                                  plan.position.to_string()});
+      }
+    }
+  }
+
+  Result<const Bytes*> cached_chunk(const ChunkRef& chunk) {
+    if (cached_digest_ != chunk.digest || cached_.empty()) {
+      WALFS_ASSIGN(cached_, read_chunk(chunk));
+      cached_digest_ = chunk.digest;
+    }
+    return static_cast<const Bytes*>(&cached_);
+  }
+
+ public:
+  uint64_t point_count() const { return points_.size(); }
+
+ private:
+  Store& store_;
+  VerifyReport report_;
+  std::set<Sha256Digest> chunks_;
+  std::set<Position> segments_;
+  std::set<Position> points_;
+  Sha256Digest cached_digest_{};
+  Bytes cached_;
+};
+
+Result<std::vector<Route>> usable_routes(Store& store) {
+  WALFS_ASSIGN(const ReplicaListing listing, list_replica(store));
+  std::vector<Route> routes = find_routes(listing);
+  if (routes.empty()) {
+    return Error{Errc::kNothingThere, "the replica at " + store.describe() +
+                                          " is not complete yet: its first upload has not ended"};
+  }
+  return routes;
+}
+
+}  // namespace
+
+Result<std::vector<HistoryPoint>> read_history(Store& store) {
+  WALFS_ASSIGN(const std::vector<Route> routes, usable_routes(store));
+  std::vector<HistoryPoint> points;
+  std::set<Position> seen;
+  for (const Route& route : routes) {
+    for (const StoredObject& segment : route.segments) {
+      if (segment.range.last < route.snapshot.range.last || seen.contains(segment.range.last))
+        continue;
+      WALFS_ASSIGN(const SegmentIndex index, load_segment_index(store, segment));
+      for (const Point& point : index.points) {
+        if (point.position < route.snapshot.range.last || !seen.insert(point.position).second)
+          continue;
+        points.push_back({point.position, point.time_ns});
+      }
+    }
+  }
+  std::sort(points.begin(), points.end(),
+            [](const HistoryPoint& a, const HistoryPoint& b) { return a.position < b.position; });
+  return points;
+}
+
+Result<VerifyReport> verify_replica(Store& store) {
+  WALFS_ASSIGN(const std::vector<Route> routes, usable_routes(store));
+  Verifier verifier(store);
+  for (const Route& route : routes) verifier.route(route);
+  VerifyReport report = verifier.take();
+  report.points = verifier.point_count();
+  return report;
+}
+
+}  // namespace walfs

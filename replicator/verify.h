@@ -1,0 +1,33 @@
+// What a replica holds, and whether all of it is right.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "replicator/base/result.h"
+#include "replicator/position.h"
+#include "replicator/stores/store.h"
+
+namespace walfs {
+
+struct HistoryPoint {
+  Position position;
+  int64_t time_ns = 0;
+};
+
+// All points that can be restored, in order. Reads the indexes of all segments.
+Result<std::vector<HistoryPoint>> read_history(Store& store);
+
+struct VerifyReport {
+  uint64_t objects = 0;
+  uint64_t bytes = 0;
+  uint64_t points = 0;               // That can be restored.
+  std::vector<std::string> damaged;  // What is wrong, with the object's key in each.
+};
+
+// Reads every object that a restorable point needs and checks every checksum in it: of frames, of
+// each block, of chunks, and of each file's state at the end of each route. kNothingThere if
+// nothing can be restored.
+Result<VerifyReport> verify_replica(Store& store);
+
+}  // namespace walfs

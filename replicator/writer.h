@@ -1,0 +1,30 @@
+// How a writer begins: which replica it writes to, whether it may, and on what it builds.
+#pragma once
+
+#include <string>
+
+#include "replicator/base/result.h"
+#include "replicator/catalog.h"
+#include "replicator/epoch.h"
+#include "replicator/stores/store.h"
+
+namespace walfs {
+
+struct WriterStart {
+  Epoch epoch;
+  bool claimed = false;  // False: the store could not be reached; the uploader claims later.
+  bool fresh = false;    // Nothing that is there is built on: a first upload is needed.
+  bool store_has_chunks = false;  // From a first upload that was interrupted, perhaps.
+  Position start;                 // The position before the first point.
+  Position uploaded;              // What the store has when the writer starts.
+  std::vector<PositionRange> spooled;
+};
+
+// Decides by the catalog, the spool and the store. Clears the spool of what can't be used and, for
+// a fresh start, the catalog; then writes the catalog's header for the new epoch. kConflict if
+// somebody else writes to the replica, unless `take_over`.
+Result<WriterStart> begin_writing(Store& store, Catalog& catalog, const std::string& spool,
+                                  const std::string& url, const std::string& holder,
+                                  bool take_over);
+
+}  // namespace walfs
