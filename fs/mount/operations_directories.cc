@@ -71,7 +71,8 @@ int Operations::read_directory(NodeId id, uint64_t offset, bool plus,
       stream.position = next;
       continue;
     }
-    DirectoryItem item{found->d_name, found->d_ino, DTTOIF(found->d_type), next, nullptr};
+    const auto type = static_cast<mode_t>(DTTOIF(found->d_type));
+    DirectoryItem item{found->d_name, found->d_ino, type, next, nullptr};
     Entry entry;
     if (plus && !is_dot_or_dotdot(found->d_name) && enter(*node, found->d_name, entry) == 0)
       item.entry = &entry;

@@ -50,6 +50,7 @@ Result<pid_t> spawn_self(const std::string& subcommand, const std::vector<std::s
   std::vector<std::string> words = {"walfs", subcommand};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   pid_t pid = fork();

@@ -60,6 +60,7 @@ class FuseSession : public Session {
   Status open(Operations& operations);
   Status handshake() override;
   Status run() override;
+  void wait_until_idle(int64_t timeout_ms) override;
   void count_requests(const std::function<void(uint32_t, uint64_t)>& visit) override;
 
  private:
@@ -78,6 +79,7 @@ class FuseSession : public Session {
   ReaderGate gate_;
   std::atomic<bool> spinner_{false};
   std::atomic<int> failure_{0};
+  std::atomic<int> being_served_{0};
   std::array<std::atomic<uint64_t>, kOpcodes> counts_ = {};
 };
 
@@ -175,12 +177,14 @@ void FuseSession::process(RequestBuffer& buffer, size_t size) {
   if (size < sizeof header) return;
   std::memcpy(&header, buffer.data(), sizeof header);
   counts_[header.opcode % kOpcodes].fetch_add(1, std::memory_order_relaxed);
+  being_served_.fetch_add(1, std::memory_order_relaxed);
   CurrentRequest current(buffer.data(), size);
   fuse_buf request = {};
   request.size = size;
   request.mem = buffer.data();
   request.fd = -1;
   fuse_session_process_buf(session_, &request);
+  being_served_.fetch_sub(1, std::memory_order_release);
 }
 
 Status FuseSession::handshake() {
@@ -238,10 +242,24 @@ void FuseSession::serve_requests() {
 
 Status FuseSession::run() {
   std::vector<std::thread> threads;
+  threads.reserve(static_cast<size_t>(std::max(0, options_.threads)));
   for (int i = 0; i < options_.threads; ++i) threads.emplace_back([this] { serve_requests(); });
   for (std::thread& thread : threads) thread.join();
   if (int error = failure_) return error_from_errno("serving the FUSE device failed", error);
   return {};
+}
+
+void FuseSession::wait_until_idle(int64_t timeout_ms) {
+  // Between read(2) and the count a request belongs to neither; several looks in a row see it.
+  constexpr int kLooks = 10;
+  constexpr int kBetweenLooksMs = 5;
+  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms);
+  for (int idle = 0; idle < kLooks && std::chrono::steady_clock::now() < end;) {
+    pollfd device = {device_fd_, POLLIN, 0};
+    bool queued = poll(&device, 1, 0) != 0;
+    idle = queued || being_served_.load(std::memory_order_acquire) != 0 ? 0 : idle + 1;
+    std::this_thread::sleep_for(std::chrono::milliseconds(kBetweenLooksMs));
+  }
 }
 
 void FuseSession::count_requests(const std::function<void(uint32_t, uint64_t)>& visit) {

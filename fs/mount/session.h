@@ -27,6 +27,8 @@ class Session {
   virtual Status handshake() = 0;
   // Serves until the mount is gone. Call after handshake().
   virtual Status run() = 0;
+  // Returns once no request is queued or being served, or after the timeout. Any thread.
+  virtual void wait_until_idle(int64_t timeout_ms) = 0;
   // How many requests of each opcode were read, for measurements: "WRITE" -> 12.
   virtual void count_requests(const std::function<void(uint32_t opcode, uint64_t)>& visit) = 0;
 };

@@ -379,6 +379,58 @@ TEST_F(MountSemantics, TheStateDirectoryIsInvisibleAndCannotBeMade) {
   EXPECT_EQ(mkdir(at("sub/.walfs").c_str(), 0755), 0) << "only the root's is ours";
 }
 
+TEST_F(MountSemantics, AnonymousFilesAreRefusedInsteadOfMadeWrongly) {
+  EXPECT_EQ(open(mounted_.path().c_str(), O_TMPFILE | O_RDWR, 0600), -1);
+  EXPECT_EQ(errno, EOPNOTSUPP);
+}
+
+TEST_F(MountSemantics, AttributesOfADirectoryFollowItsNames) {
+  ASSERT_EQ(mkdir(at("dir").c_str(), 0755), 0);
+  timespec old[2] = {{1000000000, 0}, {1000000000, 0}};
+  auto touched = [&] { return stat_of(at("dir")).st_mtim.tv_sec != 1000000000; };
+  auto reset = [&] { utimensat(AT_FDCWD, at("dir").c_str(), old, 0); };
+  reset();
+  ASSERT_FALSE(touched());
+  write_file(at("dir/file"), "x");
+  EXPECT_TRUE(touched());
+  reset();
+  ASSERT_EQ(rename(at("dir/file").c_str(), at("file").c_str()), 0);
+  EXPECT_TRUE(touched());
+  reset();
+  ASSERT_EQ(link(at("file").c_str(), at("dir/again").c_str()), 0);
+  EXPECT_TRUE(touched());
+  reset();
+  ASSERT_EQ(unlink(at("dir/again").c_str()), 0);
+  EXPECT_TRUE(touched());
+}
+
+TEST_F(MountSemantics, TheChangeTimeMovesWithALinkOfTheInode) {
+  write_file(at("file"), "x");
+  auto changed = [&] {
+    auto time = stat_of(at("file")).st_ctim;
+    return time.tv_sec * 1000000000 + time.tv_nsec;
+  };
+  auto before = changed();
+  ASSERT_TRUE(wait_until([&] {
+    unlink(at("other").c_str());
+    return link(at("file").c_str(), at("other").c_str()) == 0 && changed() > before;
+  }));
+}
+
+TEST_F(MountSemantics, TheModificationTimeOfAWriteReachesTheBackingFile) {
+  write_file(at("file"), "x");
+  timespec old[2] = {{1000000000, 0}, {1000000000, 0}};
+  ASSERT_EQ(utimensat(AT_FDCWD, at("file").c_str(), old, 0), 0);
+  File file(at("file"), O_WRONLY);
+  ASSERT_EQ(write(file.fd, "y", 1), 1);
+  auto seen = stat_of(at("file")).st_mtim;
+  EXPECT_GT(seen.tv_sec, 1000000000);
+  ASSERT_EQ(fsync(file.fd), 0);
+  auto stored = stat_of(mounted_.source() + "/file").st_mtim;
+  EXPECT_EQ(stored.tv_sec, seen.tv_sec);
+  EXPECT_EQ(stored.tv_nsec, seen.tv_nsec);
+}
+
 TEST_F(MountSemantics, ExtendedAttributesKeepTheSizeProtocol) {
   write_file(at("file"), "x");
   const std::string path = at("file");
