@@ -69,7 +69,7 @@ class S3StoreHolder final : public testing::StoreHolder {
     url.path_style = !virtual_host;
     store_ = std::make_unique<S3Store>(url, test_credentials(), StoreOptions(), "");
   }
-  ~S3StoreHolder() override {
+  ~S3StoreHolder() override {  // NOLINT(bugprone-exception-escape): would end a test run.
     const auto left = store_->list("", "", 100000);
     if (!left.ok()) return;
     for (const ObjectInfo& info : left.value()) EXPECT_TRUE(store_->remove(info.key).ok());

@@ -176,6 +176,7 @@ TEST_P(StoreConformance, LetsExactlyOneRacingWriterWin) {
     std::atomic<int> conflicts{0};
     std::atomic<int> winner{-1};
     std::vector<std::thread> writers;
+    writers.reserve(kWriters);
     for (int i = 0; i < kWriters; ++i) {
       writers.emplace_back([&, i] {
         const std::string text = "writer " + std::to_string(i);
@@ -198,6 +199,7 @@ TEST_P(StoreConformance, LetsExactlyOneRacingWriterWin) {
 TEST_P(StoreConformance, ServesSeveralThreads) {
   std::atomic<int> faults{0};
   std::vector<std::thread> threads;
+  threads.reserve(8);
   for (int i = 0; i < 8; ++i) {
     threads.emplace_back([&, i] {
       for (int j = 0; j < 20; ++j) {

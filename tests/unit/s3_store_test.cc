@@ -30,7 +30,7 @@ constexpr const char* kMark = "x-amz-meta-walfs-put";
 // A store whose server follows the script.
 class Scripted {
  public:
-  explicit Scripted(std::vector<ScriptStep> script, StoreOptions options = {})
+  explicit Scripted(std::vector<ScriptStep> script, const StoreOptions& options = {})
       : server_(std::move(script)) {
     S3Url url;
     url.bucket = "box";
