@@ -54,7 +54,9 @@ std::string chunk_key(const Sha256Digest& digest) {
 
 std::optional<uint64_t> parse_epoch_key(std::string_view key) {
   if (!cut(key, kEpochPrefix, kEpochSuffix) || key.size() != 6) return std::nullopt;
-  const auto position = Position::parse(std::string(key) + "0000000000");
+  std::string text(key);
+  text.append("0000000000");
+  const auto position = Position::parse(text);
   if (!position || position->epoch() == 0) return std::nullopt;
   return position->epoch();
 }
