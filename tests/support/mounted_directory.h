@@ -51,14 +51,18 @@ class TemporaryDirectory {
 class MountedDirectory {
  public:
   explicit MountedDirectory(std::vector<std::string> options = {}, Seconds limit = Seconds(120),
-                            std::string source = {})
-      : options_(std::move(options)), source_(std::move(source)) {
+                            std::string source = {}, std::string mountpoint = {})
+      : options_(std::move(options)),
+        source_(std::move(source)),
+        mountpoint_(std::move(mountpoint)) {
     if (source_.empty()) {
       source_ = temporary_.path() + "/source";
       std::filesystem::create_directory(source_);
     }
-    mountpoint_ = temporary_.path() + "/mount";
-    std::filesystem::create_directory(mountpoint_);
+    if (mountpoint_.empty()) {
+      mountpoint_ = temporary_.path() + "/mount";
+      std::filesystem::create_directory(mountpoint_);
+    }
     mount();
     watchdog_ = std::thread([this, limit] { watch(limit); });
   }
@@ -76,7 +80,9 @@ class MountedDirectory {
   MountedDirectory& operator=(const MountedDirectory&) = delete;
 
   void mount() {
-    std::vector<std::string> words = {walfs_binary(), "mount", source_, mountpoint_};
+    std::vector<std::string> words = {walfs_binary(), "mount",
+                                      source_,        mountpoint_,
+                                      "--replica",    "file://" + temporary_.path() + "/replica"};
     words.insert(words.end(), options_.begin(), options_.end());
     Output output = run_program(words);
     ASSERT_EQ(output.status, 0) << output.text;
