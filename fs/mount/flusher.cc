@@ -125,11 +125,17 @@ int FlusherProcess::run() {
 }  // namespace
 
 void Flusher::tick(int server_channel) {
-  std::vector<nlohmann::json> instant = heads_.read_instant();
+  // A server that is behind gets no instant now: waiting for it in send(2) would keep the mount
+  // from ending. Heads and tokens stay for the next tick; the pages are written back all the same.
+  pollfd server = {server_channel, POLLOUT, 0};
+  const bool ready = poll(&server, 1, 0) == 1 && (server.revents & POLLOUT) != 0;
+  std::vector<nlohmann::json> instant;
+  if (ready) instant = heads_.read_instant();
   bool failed = syncfs(root_.get()) != 0;
   if (failed && !failing_)
     spdlog::error("writing back the mount's pages failed: {}", std::strerror(errno));
   failing_ = failed;
+  if (!ready) return;
   instant.back()["tokens"] = std::exchange(tokens_, {});
   for (const nlohmann::json& message : instant) send_message(server_channel, message);
 }
