@@ -8,6 +8,7 @@ namespace walfs {
 namespace {
 
 constexpr int64_t kSecond = 1'000'000'000;
+constexpr int kYearMax = 2261;  // Nanoseconds in 64 bits end in 2262.
 
 // Reads exactly `digits` digits from the front of text.
 std::optional<int> take_number(std::string_view& text, size_t digits) {
@@ -64,13 +65,18 @@ int64_t now_ns() {
 }
 
 std::string format_time(int64_t time_ns) {
-  const time_t seconds = time_ns / kSecond;
+  time_t seconds = time_ns / kSecond;
+  int64_t rest_ns = time_ns % kSecond;
+  if (rest_ns < 0) {
+    rest_ns += kSecond;
+    --seconds;
+  }
   struct tm parts {};
   gmtime_r(&seconds, &parts);
   std::array<char, 96> text{};
   std::snprintf(text.data(), text.size(), "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ",
                 parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min,
-                parts.tm_sec, static_cast<int>(time_ns % kSecond / 1'000'000));
+                parts.tm_sec, static_cast<int>(rest_ns / 1'000'000));
   return text.data();
 }
 
@@ -98,8 +104,8 @@ std::optional<int64_t> parse_time(std::string_view text) {
   parts.tm_hour = *hour;
   parts.tm_min = *minute;
   parts.tm_sec = *second;
-  if (*year < 1970 || *month < 1 || *month > 12 || *day < 1 || *day > 31 || *hour > 23 ||
-      *minute > 59 || *second > 60) {
+  if (*year < 1970 || *year > kYearMax || *month < 1 || *month > 12 || *day < 1 || *day > 31 ||
+      *hour > 23 || *minute > 59 || *second > 60) {
     return std::nullopt;
   }
   const struct tm asked = parts;
