@@ -51,8 +51,10 @@ Result<Trailer> decode_trailer(const std::string& name, ByteView header, ByteVie
   Bytes covered(header.begin(), header.end());
   covered.insert(covered.end(), trailer.begin(), trailer.begin() + 24);
   if (stored_hash(covered) != self_hash) return damaged(name, "its trailer fails its checksum");
-  if (result.index_raw_size > kIndexRawMax ||
-      result.index_offset + result.index_size + kSegmentTrailerSize != object_size) {
+  // Without sums, which could wrap round.
+  const uint64_t index_end = object_size - kSegmentTrailerSize;
+  if (result.index_raw_size > kIndexRawMax || result.index_offset < kSegmentHeaderSize ||
+      result.index_offset > index_end || result.index_size != index_end - result.index_offset) {
     return damaged(name, "its index lies outside of it");
   }
   return result;
