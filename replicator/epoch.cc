@@ -25,6 +25,11 @@ Result<json> read_json(Store& store, const std::string& key) {
   return value;
 }
 
+// Names of directories need not be UTF-8, which JSON demands.
+std::string to_text(const json& object) {
+  return object.dump(2, ' ', /*ensure_ascii=*/false, json::error_handler_t::replace) + "\n";
+}
+
 std::string text_of(const json& object, const char* name) {
   const auto field = object.find(name);
   return field != object.end() && field->is_string() ? field->get<std::string>() : std::string();
@@ -89,7 +94,7 @@ Result<std::string> read_volume(Store& store) {
 Result<std::string> create_volume(Store& store, const std::string& id) {
   const json object = {
       {"format", kFormatVersion}, {"volume", id}, {"created", format_time(now_ns())}};
-  const std::string text = object.dump(2) + "\n";
+  const std::string text = to_text(object);
   const Status put = store.put(std::string(kVolumeKey), ObjectBody::of(text), PutMode::kIfAbsent);
   if (!put.ok() && put.error().code != Errc::kConflict) return put.error();
   return read_volume(store);
@@ -116,7 +121,7 @@ Status claim_epoch(Store& store, const Epoch& epoch) {
   const json object = {{"epoch", epoch.number}, {"parent", epoch.parent.to_string()},
                        {"fresh", epoch.fresh},  {"holder", epoch.holder},
                        {"token", epoch.token},  {"time", format_time(epoch.time_ns)}};
-  const std::string text = object.dump(2) + "\n";
+  const std::string text = to_text(object);
   const Status put = store.put(epoch_key(epoch.number), ObjectBody::of(text), PutMode::kIfAbsent);
   if (put.ok() || put.error().code != Errc::kConflict) return put;
   WALFS_ASSIGN(const Epoch holder, read_epoch(store, epoch.number));
