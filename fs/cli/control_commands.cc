@@ -66,7 +66,7 @@ Status print_all_mounts(bool as_json) {
     if (answer.ok()) mounts.push_back(*answer);
   }
   if (as_json) {
-    std::printf("%s\n", mounts.dump(2).c_str());
+    std::printf("%s\n", mounts.dump(2, ' ', false, json::error_handler_t::replace).c_str());
     return {};
   }
   if (mounts.empty()) std::printf("no walfs mounts\n");
@@ -87,7 +87,7 @@ Status run_status_command(const std::string& mountpoint, bool as_json) {
   if (mountpoint.empty()) return print_all_mounts(as_json);
   WALFS_ASSIGN(const json answer, ask(mountpoint, {{"command", "status"}}, kStatusTimeoutMs));
   if (as_json) {
-    std::printf("%s\n", answer.dump(2).c_str());
+    std::printf("%s\n", answer.dump(2, ' ', false, json::error_handler_t::replace).c_str());
   } else {
     print_status(answer);
   }

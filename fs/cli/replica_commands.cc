@@ -81,7 +81,7 @@ Status run_restore_command(const RestoreArguments& arguments) {
                          {"databases", report.databases},
                          {"bytes", report.bytes},
                          {"directory", arguments.directory}};
-    std::printf("%s\n", answer.dump(2).c_str());
+    std::printf("%s\n", answer.dump(2, ' ', false, json::error_handler_t::replace).c_str());
   } else {
     std::printf(
         "restored %lu files (%lu databases, %lu bytes) to %s, as of %s (position %s); every "
@@ -108,7 +108,7 @@ Status run_history_command(const std::string& url, const std::string& credential
           {{"position", point.position.to_string()}, {"time", format_time(point.time_ns)}});
     }
     const json answer = {{"replica", store->describe()}, {"points", std::move(list)}};
-    std::printf("%s\n", answer.dump(2).c_str());
+    std::printf("%s\n", answer.dump(2, ' ', false, json::error_handler_t::replace).c_str());
     return {};
   }
   std::printf("%lu points can be restored from %s\n", static_cast<unsigned long>(points.size()),
@@ -129,7 +129,7 @@ Status run_verify_command(const std::string& url, const std::string& credentials
                          {"bytes", report.bytes},
                          {"points", report.points},
                          {"damaged", report.damaged}};
-    std::printf("%s\n", answer.dump(2).c_str());
+    std::printf("%s\n", answer.dump(2, ' ', false, json::error_handler_t::replace).c_str());
   } else {
     for (const std::string& what : report.damaged) std::printf("DAMAGED  %s\n", what.c_str());
     std::printf("read %lu objects, %lu bytes; %lu points can be restored\n",

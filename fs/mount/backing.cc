@@ -44,7 +44,7 @@ Status take_lock(int fd, const std::string& source, const std::string& mountpoin
   char host[HOST_NAME_MAX + 1] = {};
   gethostname(host, sizeof host - 1);
   nlohmann::json holder = {{"pid", getpid()}, {"mountpoint", mountpoint}, {"host", host}};
-  std::string text = holder.dump() + "\n";
+  std::string text = holder.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   if (ftruncate(fd, 0) != 0 ||
       pwrite(fd, text.data(), text.size(), 0) != static_cast<ssize_t>(text.size()))
     return error_from_errno("cannot write the lock file of " + source, errno);

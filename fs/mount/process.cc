@@ -67,9 +67,10 @@ Result<std::pair<FileDescriptor, FileDescriptor>> make_channel() {
 }
 
 bool send_message(int channel, const nlohmann::json& message) {
-  std::string text = message.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  // CBOR, and not text: names of files are bytes, not always UTF-8.
+  const std::vector<uint8_t> bytes = nlohmann::json::to_cbor(message);
   while (true) {
-    ssize_t sent = send(channel, text.data(), text.size(), MSG_NOSIGNAL);
+    ssize_t sent = send(channel, bytes.data(), bytes.size(), MSG_NOSIGNAL);
     if (sent >= 0) return true;
     if (errno != EINTR) return false;
   }
@@ -83,12 +84,12 @@ std::optional<nlohmann::json> receive_message(int channel, int64_t timeout_ms) {
     int ready = poll(&waiting, 1, static_cast<int>(left));
     if (ready < 0 && errno == EINTR) continue;
     if (ready <= 0) return std::nullopt;
-    std::string text(kMessageSizeMax, '\0');
-    ssize_t size = recv(channel, text.data(), text.size(), 0);
+    std::vector<uint8_t> bytes(kMessageSizeMax);
+    ssize_t size = recv(channel, bytes.data(), bytes.size(), 0);
     if (size < 0 && errno == EINTR) continue;
     if (size <= 0) return std::nullopt;
-    text.resize(static_cast<size_t>(size));
-    auto message = nlohmann::json::parse(text, nullptr, false);
+    bytes.resize(static_cast<size_t>(size));
+    auto message = nlohmann::json::from_cbor(bytes, /*strict=*/true, /*allow_exceptions=*/false);
     if (!message.is_object()) return std::nullopt;
     return message;
   }
