@@ -154,20 +154,33 @@ void Tracker::bind_companion(const std::shared_ptr<FileState>& file,
   }
 }
 
-void Tracker::adopt_companions(const std::shared_ptr<FileState>& database) {
-  const auto [parent, name] = place_of(*database);
+// What already lies beside the new name of a file. A database may come after its companions, which
+// were ordinary files until then.
+void Tracker::adopt_companions(const std::shared_ptr<FileState>& file, NameEvent& event) {
+  const auto [parent, name] = place_of(*file);
   if (parent == nullptr) return;
+  bool is_database = false;
+  {
+    const std::scoped_lock lock(file->mutex);
+    if (file->role != Role::kContent) return;
+    ensure_content(*file);
+    is_database = detect_kind(*file).database;
+  }
   for (const char* suffix : kSuffixes) {
-    const std::string companion = name + suffix;
-    const auto file = open_state(parent, companion);
-    if (file == nullptr) continue;
+    const std::string companion_name = name + suffix;
+    const auto companion = open_state(parent, companion_name);
+    if (companion == nullptr || companion == file) continue;
     Role role;
     {
-      const std::scoped_lock lock(file->mutex);
-      role = file->role;
+      const std::scoped_lock lock(companion->mutex);
+      role = companion->role;
     }
-    if (role == Role::kWal || role == Role::kShm || role == Role::kJournal)
-      bind_companion(file, database);
+    if (role == Role::kWal || role == Role::kShm || role == Role::kJournal) {
+      bind_companion(companion, file);
+    } else if (role == Role::kContent && is_database) {
+      event.changes.emplace_back(SetEntry{parent->id, companion_name, kNoFile});
+      place(parent, companion_name.c_str(), companion, event);
+    }
   }
 }
 

@@ -118,7 +118,7 @@ class Tracker final : public FileObserver {
                    const char* name);
   void bind_companion(const std::shared_ptr<FileState>& file,
                       const std::shared_ptr<FileState>& base);
-  void adopt_companions(const std::shared_ptr<FileState>& database);
+  void adopt_companions(const std::shared_ptr<FileState>& file, NameEvent& event);
   void note_change(const std::shared_ptr<FileState>& file, uint64_t begin, uint64_t end);
   void note_journal_write(const std::shared_ptr<FileState>& journal);
   void look_before(FileState& wal);

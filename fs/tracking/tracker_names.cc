@@ -186,7 +186,7 @@ void Tracker::place(const std::shared_ptr<FileState>& parent, const char* name,
     file->content->boundary = true;
   }
   event.changes.emplace_back(SetEntry{parent->id, name, file->id});
-  if (file->is_regular) adopt_companions(file);
+  if (file->is_regular) adopt_companions(file, event);
 }
 
 void Tracker::renamed(TrackedFile* parent, const char* name, TrackedFile* new_parent,
