@@ -76,7 +76,9 @@ void Tracker::detach(TrackedFile* handle) {
   {
     const std::scoped_lock lock(file->mutex);
     // What still has to be read is read through a descriptor of our own.
-    if (file->listed || file->role == Role::kWal || file->role == Role::kJournal) open_own(*file);
+    const bool read_later =
+        file->listed || file->role == Role::kWal || file->role == Role::kJournal;
+    if (read_later && file->role != Role::kGone) open_own(*file);
     file->path_fd = -1;
   }
   prune(file);

@@ -80,6 +80,8 @@ void Tracker::drop_if_unlinked(const std::shared_ptr<FileState>& file, NameEvent
     const bool known = fd >= 0 && ::fstat(fd, &attributes) == 0;
     if (known && attributes.st_nlink > 0 && !S_ISDIR(attributes.st_mode)) return;
     file->role = Role::kGone;
+    // Its room on the disk must not wait for us: perhaps it was removed to make room.
+    file->own_fd.reset();
   }
   event.changes.emplace_back(DropFile{file->id});
   event.gone.push_back(file);
@@ -144,6 +146,10 @@ void Tracker::companion_gone(const std::shared_ptr<FileState>& file, const char*
   if (role == Role::kWal && base->content->wal == file) {
     end_wal(*base);
     list(base);
+  }
+  {
+    const std::scoped_lock own(file->mutex);
+    file->own_fd.reset();
   }
   if (role != Role::kShm) return;
   base->content->has_shm = false;
