@@ -46,7 +46,6 @@ Result<Position> Log::append(Point& point) {
     file_ = OwnedFd(::open(open_path().c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
     if (!file_.valid()) return error_from_errno("cannot create a segment in " + spool_, errno);
     writer_ = std::make_unique<SegmentWriter>(file_.get());
-    open_since_ns_ = steady_ns();
   }
   point.position = Position{last_.load() + 1};
   point.time_ns = now_ns();
@@ -57,11 +56,12 @@ Result<Position> Log::append(Point& point) {
     return applied.error();
   }
   last_.store(point.position.value);
+  if (open_since_ns_ == 0) open_since_ns_ = steady_ns();
   return point.position;
 }
 
 Status Log::seal() {
-  if (writer_ == nullptr) return {};
+  if (writer_ == nullptr || writer_->empty()) return {};
   WALFS_TRY(writer_->finish());
   const PositionRange range{writer_->first(), writer_->last()};
   const std::string path = spool_ + "/" + segment_name(range);
