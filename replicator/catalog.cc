@@ -59,7 +59,7 @@ Result<std::unique_ptr<SqlDatabase>> open_schema(const std::string& path) {
 }  // namespace
 
 struct Catalog::Statements {
-  SqlStatement get_meta, set_meta;
+  SqlStatement set_meta;
   SqlStatement put_file, set_inode, drop_file, drop_hashes, drop_extents;
   SqlStatement put_entry, drop_entry;
   SqlStatement get_content, set_content;
@@ -74,7 +74,6 @@ Catalog::~Catalog() = default;
 
 Status Catalog::prepare() {
   const std::pair<SqlStatement*, const char*> statements[] = {
-      {&sql_->get_meta, "SELECT value FROM meta WHERE key = ?1"},
       {&sql_->set_meta, "INSERT OR REPLACE INTO meta VALUES(?1, ?2)"},
       {&sql_->put_file,
        "INSERT INTO files(id, attributes) VALUES(?1, ?2) "
@@ -107,36 +106,50 @@ Status Catalog::prepare() {
 }
 
 Result<std::unique_ptr<Catalog>> Catalog::open(const std::string& path) {
-  auto database = open_schema(path);
-  if (!database.ok() && database.error().code == Errc::kDamaged) {
-    remove_database(path);
-    database = open_schema(path);
-  }
-  if (!database.ok()) return database.error();
-  std::unique_ptr<Catalog> catalog(new Catalog(std::move(database).value()));
+  auto catalog = open_existing(path);
+  if (catalog.ok() || catalog.error().code != Errc::kDamaged) return catalog;
+  remove_database(path);
+  return open_existing(path);
+}
+
+Result<std::unique_ptr<Catalog>> Catalog::open_existing(const std::string& path) {
+  WALFS_ASSIGN(auto database, open_schema(path));
+  std::unique_ptr<Catalog> catalog(new Catalog(std::move(database)));
   WALFS_TRY(catalog->prepare());
-  const auto text = [&](const char* key) -> std::string {
-    const auto row = catalog->sql_->get_meta.bind(1, std::string_view(key)).step();
-    std::string value = row.ok() && *row ? catalog->sql_->get_meta.text(0) : std::string();
-    catalog->sql_->get_meta.reset();
-    return value;
-  };
-  CatalogHeader& header = catalog->header_;
-  header.volume = text("volume");
-  header.url = text("url");
-  header.token = text("token");
-  header.parent = Position::parse(text("parent")).value_or(Position{});
-  header.position = Position::parse(text("position")).value_or(Position{});
-  header.epoch = Position::parse(text("epoch")).value_or(Position{}).value;
-  header.claimed = text("claimed") == "1";
-  header.snapshot_done = text("snapshot_done") == "1";
-  header.clean = text("clean") == "1";
-  WALFS_ASSIGN(auto newest, catalog->database_->prepare("SELECT max(id) FROM files"));
-  WALFS_ASSIGN(const bool row, newest.step());
-  if (row) catalog->next_id_ = std::max<FileId>(catalog->next_id_, newest.integer(0) + 1);
-  newest.reset();
+  WALFS_TRY(catalog->read_header());
   WALFS_TRY(catalog->database_->execute("BEGIN"));
   return catalog;
+}
+
+Status Catalog::read_header() {
+  std::map<std::string, std::string> rows;
+  WALFS_ASSIGN(auto all, database_->prepare("SELECT key, value FROM meta"));
+  while (true) {
+    WALFS_ASSIGN(const bool more, all.step());
+    if (!more) break;
+    rows.emplace(all.text(0), all.text(1));
+  }
+  const auto position = [&](const char* key) {
+    return Position::parse(rows[key]).value_or(Position{});
+  };
+  header_.volume = rows["volume"];
+  header_.url = rows["url"];
+  header_.token = rows["token"];
+  header_.parent = position("parent");
+  header_.position = position("position");
+  header_.epoch = position("epoch").value;
+  header_.claimed = rows["claimed"] == "1";
+  header_.snapshot_done = rows["snapshot_done"] == "1";
+  header_.clean = rows["clean"] == "1";
+  WALFS_ASSIGN(auto newest, database_->prepare("SELECT max(id) FROM files"));
+  WALFS_ASSIGN(const bool row, newest.step());
+  next_id_ = std::max(next_id_, position("next_id").value);
+  if (row) note_id(newest.integer(0));
+  return {};
+}
+
+void Catalog::note_id(FileId id) {
+  next_id_ = std::max(next_id_, id + 1);
 }
 
 CatalogHeader Catalog::header() const {
@@ -176,6 +189,7 @@ Status Catalog::write_header() {
       {"parent", header_.parent.to_string()},
       {"position", header_.position.to_string()},
       {"epoch", Position{header_.epoch}.to_string()},
+      {"next_id", Position{next_id_}.to_string()},
       {"claimed", header_.claimed ? "1" : "0"},
       {"snapshot_done", header_.snapshot_done ? "1" : "0"},
       {"clean", header_.clean ? "1" : "0"},
@@ -203,6 +217,7 @@ Status Catalog::put_file(FileId id, const Attributes& attributes) {
   ByteWriter encoded;
   encode_attributes(attributes, encoded);
   const std::scoped_lock lock(mutex_);
+  note_id(id);
   return sql_->put_file.bind(1, id).bind_blob(2, encoded.data()).run();
 }
 
@@ -327,6 +342,7 @@ Status Catalog::apply_changes(const Point& point) {
     if (const auto* file = std::get_if<SetFile>(&change)) {
       ByteWriter encoded;
       encode_attributes(file->attributes, encoded);
+      note_id(file->id);
       WALFS_TRY(sql_->put_file.bind(1, file->id).bind_blob(2, encoded.data()).run());
     } else if (const auto* drop = std::get_if<DropFile>(&change)) {
       WALFS_TRY(sql_->drop_file.bind(1, drop->id).run());
@@ -410,64 +426,11 @@ Result<std::optional<ContentState>> Catalog::content(FileId id) {
   if (!has_content) return std::optional<ContentState>();
   state.hashes.assign(state.block_count(), state.scanned ? kZeroBlockHash : kUnknownHash);
   WALFS_TRY(load_hashes(id, state));
-  return std::optional<ContentState>(std::move(state));
-}
-
-Result<Snapshot> Catalog::snapshot(PositionRange range, int64_t time_ns) {
-  Snapshot snapshot;
-  snapshot.range = range;
-  snapshot.time_ns = time_ns;
-  std::vector<FileRow> rows;
-  WALFS_TRY(for_each_file([&](const FileRow& row) { rows.push_back(row); }));
-  WALFS_TRY(for_each_entry([&](const SetEntry& entry) { snapshot.entries.push_back(entry); }));
-  std::map<Sha256Digest, uint32_t> chunk_numbers;
-  for (FileRow& row : rows) {
-    SnapshotFile file;
-    file.id = row.id;
-    file.attributes = std::move(row.attributes);
-    WALFS_ASSIGN(const auto state, content(row.id));
-    if (state) {
-      file.block_size = state->block_size;
-      file.size = state->size;
-      file.database = state->database;
-      for (const uint64_t hash : state->hashes) {
-        if (hash == kUnknownHash)
-          return Error{Errc::kIo, "a snapshot was made before everything was read"};
-        file.checksum += hash;
-      }
-    }
-    const std::scoped_lock lock(mutex_);
-    WALFS_ASSIGN(auto extents,
-                 database_->prepare("SELECT file_offset, size, digest, chunk_size, chunk_offset "
-                                    "FROM extents WHERE file = ?1 ORDER BY file_offset"));
-    extents.bind(1, row.id);
-    while (true) {
-      WALFS_ASSIGN(const bool more, extents.step());
-      if (!more) break;
-      ChunkRef chunk;
-      const ByteView digest = extents.blob(2);
-      if (digest.size() != chunk.digest.size())
-        return Error{Errc::kDamaged, "the catalog holds no valid digest"};
-      std::copy(digest.begin(), digest.end(), chunk.digest.begin());
-      chunk.size = extents.integer(3);
-      const auto [entry, added] =
-          chunk_numbers.emplace(chunk.digest, static_cast<uint32_t>(snapshot.chunks.size()));
-      if (added) snapshot.chunks.push_back(chunk);
-      file.extents.push_back(
-          {extents.integer(0), extents.integer(1), entry->second, extents.integer(4)});
-    }
-    // A block size that came later than the scan has taken the place of everything read before.
-    if (!file.extents.empty() && file.block_size != 0) {
-      for (const Extent& extent : file.extents) {
-        if (extent.file_offset % file.block_size != 0) {
-          file.extents.clear();
-          break;
-        }
-      }
-    }
-    snapshot.files.push_back(std::move(file));
+  // After the whole scan, what was neither read nor written lies where the file has grown since.
+  if (state.scanned) {
+    std::replace(state.hashes.begin(), state.hashes.end(), kUnknownHash, kZeroBlockHash);
   }
-  return snapshot;
+  return std::optional<ContentState>(std::move(state));
 }
 
 Status Catalog::save_signature(FileId id, const Signature& signature) {

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -70,6 +71,7 @@ class Catalog {
   Status set_clean();
   // Forgets all files; the header stays.
   Status wipe();
+  // Above all ids that files ever had, dropped ones included.
   FileId new_id();
 
   // Baseline: what a first snapshot will hold, not part of the log.
@@ -98,19 +100,25 @@ class Catalog {
   Status for_each_entry(const std::function<void(const SetEntry&)>& visit);
   // Nothing for a file that the catalog does not know, or that never had content.
   Result<std::optional<ContentState>> content(FileId id);
-  // The whole state with the extents of the scan. `range` and the time are the caller's.
+  // The whole state with the extents of the scan. `range` and the time are the caller's, who also
+  // keeps points from being applied meanwhile.
   Result<Snapshot> snapshot(PositionRange range, int64_t time_ns);
   Status save_signature(FileId id, const Signature& signature);
 
  private:
   struct Statements;
   explicit Catalog(std::unique_ptr<SqlDatabase> database);
+  static Result<std::unique_ptr<Catalog>> open_existing(const std::string& path);
   Status prepare();
+  Status read_header();
+  void note_id(FileId id);  // It was given, and is never given again.
   Status apply_changes(const Point& point);
   Status apply_content(const SetContent& change);
   enum class Existing { kKeep, kReplace };
   Status update_hashes(FileId id, const std::vector<BlockChange>& blocks, uint64_t missing,
                        Existing existing);
+  Status add_extents(SnapshotFile& file, Snapshot& snapshot,
+                     std::map<Sha256Digest, uint32_t>& chunk_numbers);
   Status load_hashes(FileId id, ContentState& state);
   Status write_header();
 
