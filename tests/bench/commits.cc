@@ -1,6 +1,7 @@
 // The workload of scripts/bench: single-row commits and point reads with SQLite in a directory.
 //
-//   commits DIRECTORY JOURNAL_MODE SYNCHRONOUS SECONDS    prints: commits/s, median us of a commit, reads/s
+//   commits DIRECTORY JOURNAL_MODE SYNCHRONOUS SECONDS    prints: commits/s, median us of a commit,
+//   reads/s
 #include <sqlite3.h>
 
 #include <algorithm>
@@ -44,7 +45,8 @@ int main(int argc, char** argv) {
   }
   const std::string path = std::string(argv[1]) + "/bench.db";
   const double seconds = std::atof(argv[4]);
-  for (const char* suffix : {"", "-wal", "-shm", "-journal"}) std::filesystem::remove(path + suffix);
+  for (const char* suffix : {"", "-wal", "-shm", "-journal"})
+    std::filesystem::remove(path + suffix);
   sqlite3* db = nullptr;
   check(sqlite3_open(path.c_str(), &db), db);
   execute(db, std::string("PRAGMA journal_mode=") + argv[2]);
@@ -63,7 +65,8 @@ int main(int argc, char** argv) {
     times.push_back(seconds_since(start));
   }
   const double commits = static_cast<double>(times.size()) / seconds_since(begin);
-  std::nth_element(times.begin(), times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2), times.end());
+  std::nth_element(times.begin(), times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2),
+                   times.end());
 
   sqlite3_stmt* select = prepare(db, "SELECT v FROM t WHERE id = ?1");
   const auto read_begin = Clock::now();
