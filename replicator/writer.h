@@ -21,8 +21,10 @@ struct WriterStart {
 };
 
 // Decides by the catalog, the spool and the store. Clears the spool of what can't be used and, for
-// a fresh start, the catalog; then writes the catalog's header for the new epoch. kConflict if
-// somebody else writes to the replica, unless `take_over`.
+// a fresh start, the catalog; then writes the catalog's header for the new epoch, and claims it. A
+// spool that does not lead to the catalog's position (a power cut) needs a fresh start. kConflict
+// if somebody else writes to the replica, unless `take_over`. Without the store only a fresh start
+// fails.
 Result<WriterStart> begin_writing(Store& store, Catalog& catalog, const std::string& spool,
                                   const std::string& url, const std::string& holder,
                                   bool take_over);
