@@ -12,7 +12,7 @@ namespace walfs::test {
 namespace {
 
 constexpr size_t kDatabasesMax = 7;
-const std::vector<std::string> kJournalModes = {"wal",     "wal",    "wal",     "delete", "delete",
+const std::vector<std::string> kJournalModes = {"wal",      "wal",     "wal",    "delete", "delete",
                                                 "truncate", "persist", "memory", "off"};
 const std::vector<std::string> kSafeties = {"off", "normal", "normal", "full", "extra"};
 const std::vector<std::string> kDirectories = {"", "db/", "db/deep/", "more/"};
@@ -337,8 +337,7 @@ bool DatabaseWork::close_alone(Database& database) {
 }
 
 void DatabaseWork::remove_files(const std::string& path) {
-  for (const char* suffix : {"-journal", "-wal", "-shm", ""})
-    unlink((at(path) + suffix).c_str());
+  for (const char* suffix : {"-journal", "-wal", "-shm", ""}) unlink((at(path) + suffix).c_str());
 }
 
 void DatabaseWork::remove() {

@@ -27,8 +27,8 @@ void write_at(int fd, const std::string& data, off_t offset) {
 // Few names, so that operations meet; some look like companions of a database that is not there.
 std::string FileWork::name() {
   static const char* const directories[] = {"", "", "", "d1/", "d1/", "d2/", "d1/d3/"};
-  static const char* const names[] = {"a", "b", "c", "e", "f", "g", "d1", "d2", "d3",
-                                      "notes-journal", "x-wal", "y-shm"};
+  static const char* const names[] = {
+      "a", "b", "c", "e", "f", "g", "d1", "d2", "d3", "notes-journal", "x-wal", "y-shm"};
   return std::string(directories[below(7)]) + names[below(12)];
 }
 
@@ -43,12 +43,12 @@ std::string FileWork::bytes() {
 void FileWork::step() {
   using Action = void (FileWork::*)();
   static const std::vector<std::pair<int, Action>> actions = {
-      {8, &FileWork::create},         {8, &FileWork::write},        {5, &FileWork::append},
-      {5, &FileWork::truncate},       {7, &FileWork::rename},       {4, &FileWork::link},
-      {3, &FileWork::symlink},        {4, &FileWork::make_directory}, {2, &FileWork::remove_directory},
-      {3, &FileWork::change_mode},    {3, &FileWork::change_owner}, {3, &FileWork::change_xattr},
-      {3, &FileWork::set_times},      {3, &FileWork::punch},        {2, &FileWork::make_fifo},
-      {5, &FileWork::unlink},         {4, &FileWork::hold},         {2, &FileWork::make_nameless},
+      {8, &FileWork::create},      {8, &FileWork::write},          {5, &FileWork::append},
+      {5, &FileWork::truncate},    {7, &FileWork::rename},         {4, &FileWork::link},
+      {3, &FileWork::symlink},     {4, &FileWork::make_directory}, {2, &FileWork::remove_directory},
+      {3, &FileWork::change_mode}, {3, &FileWork::change_owner},   {3, &FileWork::change_xattr},
+      {3, &FileWork::set_times},   {3, &FileWork::punch},          {2, &FileWork::make_fifo},
+      {5, &FileWork::unlink},      {4, &FileWork::hold},           {2, &FileWork::make_nameless},
   };
   std::error_code ignored;
   std::filesystem::create_directory(root_, ignored);
@@ -176,8 +176,7 @@ void FileWork::set_times() {
 }
 
 void FileWork::punch() {
-  static const int modes[] = {FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
-                              FALLOC_FL_ZERO_RANGE};
+  static const int modes[] = {FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, FALLOC_FL_ZERO_RANGE};
   const std::string path = name();
   say_("fallocate " + path);
   const int mode = modes[below(3)];

@@ -158,6 +158,8 @@ class RoundTrip {
 
   void check_in_transaction() {
     databases_.settle();
+    // Without fsync a commit counts once it was followed by a pause; a sync makes one.
+    if (directory_.sync().empty()) return;
     const auto before = databases_.open_transaction();
     say("sync and compare within a transaction");
     if (directory_.sync().empty()) return;

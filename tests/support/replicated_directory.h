@@ -41,8 +41,8 @@ class ReplicatedDirectory {
   ReplicatedDirectory& operator=(const ReplicatedDirectory&) = delete;
 
   Output try_mount(const std::vector<std::string>& options = {}) {
-    std::vector<std::string> words = {walfs_binary(), "mount", source_, mountpoint_,
-                                      "--replica",    url_};
+    std::vector<std::string> words = {walfs_binary(), "mount",     source_,
+                                      mountpoint_,    "--replica", url_};
     words.insert(words.end(), options.begin(), options.end());
     Output output = run_program(words, Seconds(60));
     if (output.status == 0) note_processes();
@@ -76,8 +76,7 @@ class ReplicatedDirectory {
   }
   // Restores into a new directory and returns it; "" after a failure.
   std::string restore(const std::vector<std::string>& options = {}) {
-    const std::string target =
-        temporary_.path() + "/restored/" + std::to_string(++restored_);
+    const std::string target = temporary_.path() + "/restored/" + std::to_string(++restored_);
     std::vector<std::string> words = {walfs_binary(), "restore", url_, target};
     words.insert(words.end(), options.begin(), options.end());
     const Output output = run_program(words, Seconds(120));
