@@ -87,6 +87,12 @@ CLI::App* add_mount(CLI::App& app, Arguments& arguments) {
       ->default_str("30s");
   command->add_option("--threads", options.threads, "Threads that serve requests")
       ->check(CLI::Range(1, 64));
+  command
+      ->add_option("--spin", options.spin_us,
+                   "Microseconds that an idle thread polls before it sleeps")
+      ->check(CLI::Range(0, 1000));
+  command->add_flag("!--no-realtime", options.realtime,
+                    "Serve requests at the priority of an ordinary process");
   command->add_flag("--take-over", arguments.take_over,
                     "Write to a replica that another host wrote to until now");
   command->add_flag("--foreground", options.foreground, "Stay in the foreground");

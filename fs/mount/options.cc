@@ -21,6 +21,7 @@ void for_each_field(Options& options, Visitor&& visit) {
   visit("unmount_timeout_ms", options.unmount_timeout_ms);
   visit("threads", options.threads);
   visit("spin_us", options.spin_us);
+  visit("realtime", options.realtime);
   visit("foreground", options.foreground);
   visit("log_file", options.log_file);
   visit("log_format", options.log_format);

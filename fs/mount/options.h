@@ -21,6 +21,7 @@ struct MountOptions {
   int64_t unmount_timeout_ms = 30000;  // For draining after SIGTERM.
   int threads = 8;                     // That serve requests.
   int64_t spin_us = 0;                 // How long an idle thread polls before it sleeps.
+  bool realtime = true;                // Requests are served before other processes run.
   bool foreground = false;
   std::string log_file;  // Empty: standard error in the foreground, else .walfs/walfs.log.
   std::string log_format = "text";  // Or "json".

@@ -82,8 +82,8 @@ Status Server::start() {
                            kServerFlusher, flusher_pid_, control_}));
   operations_ = std::make_unique<Operations>(kServerBacking, hooks_->observer());
   operations_->set_flusher_pid(flusher_pid_);
-  WALFS_ASSIGN(session_,
-               Session::create(kServerDevice, *operations_, {options_.threads, options_.spin_us}));
+  WALFS_ASSIGN(session_, Session::create(kServerDevice, *operations_,
+                                         {options_.threads, options_.spin_us, options_.realtime}));
   WALFS_TRY(session_->handshake());
   control_.handle("status", [this](const nlohmann::json&) { return status(); });
   control_.handle("sync", [this](const nlohmann::json& request) {

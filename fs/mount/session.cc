@@ -1,6 +1,7 @@
 #include "fs/mount/session.h"
 
 #include <poll.h>
+#include <sched.h>
 #include <spdlog/spdlog.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
@@ -218,8 +219,20 @@ void FuseSession::wait_awake() {
   spinner_ = false;
 }
 
+// Each step of a request wakes one thread of ours and then one of the application's. Among busy
+// processes a normal thread that wakes up waits for the others' time slices, milliseconds each; the
+// kernel's own filesystems have no such wait. Without the privilege it stays as it is.
+void run_before_others() {
+  sched_param priority = {};
+  priority.sched_priority = 1;
+  if (sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &priority) != 0) {
+    spdlog::debug("serving without real-time priority: {}", std::strerror(errno));
+  }
+}
+
 void FuseSession::serve_requests() {
   RequestBuffer buffer;
+  if (options_.realtime) run_before_others();
   int error = prepare_thread_to_act_as_callers();
   if (error == 0 && !buffer.valid()) error = ENOMEM;
   bool served = false;

@@ -14,6 +14,9 @@ namespace walfs {
 struct SessionOptions {
   int threads = 8;
   int64_t spin_us = 0;  // How long one idle thread polls the device before it sleeps.
+  // Serve requests at real-time priority: an application that waits in fsync(2) must not wait for
+  // busy processes, too.
+  bool realtime = false;
 };
 
 class Session {
