@@ -125,16 +125,17 @@ void Tracker::bind_companion(const std::shared_ptr<FileState>& file,
   }
   if (role == Role::kWal) {
     const std::scoped_lock lock(base->mutex);
-    if (base->content->wal != file) {
-      if (base->content->wal != nullptr) end_wal(*base);
-      base->content->wal = file;
+    Content& content = ensure_content(*base);
+    if (content.wal != file) {
+      if (content.wal != nullptr) end_wal(*base);
+      content.wal = file;
     }
-    base->content->wal_written_from = 0;
+    content.wal_written_from = 0;
     list(base);
   } else if (role == Role::kJournal) {
     {
       const std::scoped_lock lock(base->mutex);
-      Content& content = *base->content;
+      Content& content = ensure_content(*base);
       content.journal = file;
       // A journal that is found, and not seen to begin: what its transaction has written before is
       // not known.
@@ -149,7 +150,7 @@ void Tracker::bind_companion(const std::shared_ptr<FileState>& file,
     note_journal_write(file);
   } else if (role == Role::kShm) {
     const std::scoped_lock lock(base->mutex);
-    base->content->has_shm = true;
+    ensure_content(*base).has_shm = true;
     if (on_shm_) on_shm_(*base, true);
   }
 }

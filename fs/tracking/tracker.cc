@@ -175,7 +175,7 @@ void Tracker::before_write(TrackedFile* handle, uint64_t offset, ByteView data) 
     base = file.base;
   }
   const std::scoped_lock lock(base->mutex);
-  const auto& wal = base->content->wal;
+  const auto& wal = ensure_content(*base).wal;
   if (wal == nullptr) return;
   const uint64_t size = file_size(*wal).value_or(0);
   if (offset >= size) return;
@@ -196,7 +196,7 @@ void Tracker::look_before(FileState& wal) {
   }
   if (base == nullptr) return;
   const std::scoped_lock lock(base->mutex);
-  if (base->content->wal != nullptr) capture_wal(*base, spool_, next_order());
+  if (ensure_content(*base).wal != nullptr) capture_wal(*base, spool_, next_order());
 }
 
 void Tracker::wrote(TrackedFile* handle, uint64_t offset, uint64_t size) {
@@ -212,7 +212,7 @@ void Tracker::wrote(TrackedFile* handle, uint64_t offset, uint64_t size) {
   }
   if (role == Role::kWal) {
     const std::scoped_lock lock(base->mutex);
-    Content& content = *base->content;
+    Content& content = ensure_content(*base);
     content.wal_written_from = std::min(content.wal_written_from, offset);
     content.quiet_cuts = 0;
     list(base);
@@ -263,7 +263,7 @@ void Tracker::truncated(TrackedFile* handle, uint64_t new_size) {
   }
   if (role == Role::kWal) {
     const std::scoped_lock lock(base->mutex);
-    base->content->wal_written_from = 0;
+    ensure_content(*base).wal_written_from = 0;
     list(base);
   } else if (role == Role::kJournal) {
     if (new_size == 0) {
@@ -305,22 +305,23 @@ void Tracker::note_journal_write(const std::shared_ptr<FileState>& journal) {
   bool ended = state == JournalState::kEnded;
   {
     const std::scoped_lock lock(base->mutex);
-    Content& content = *base->content;
+    Content& content = ensure_content(*base);
     ended = ended || (content.journal_open && nonce && content.journal_nonce &&
                       *nonce != *content.journal_nonce);
   }
   if (ended) end_transaction(base);
   if (state != JournalState::kLive && state != JournalState::kStarting) return;
   const std::scoped_lock lock(base->mutex);
-  base->content->journal_open = true;
-  base->content->journal_nonce = nonce;
+  Content& content = ensure_content(*base);
+  content.journal_open = true;
+  content.journal_nonce = nonce;
 }
 
 // The database file is at a commit boundary now; whether the transaction was committed or rolled
 // back, its pages tell.
 void Tracker::end_transaction(const std::shared_ptr<FileState>& database) {
   const std::scoped_lock lock(database->mutex);
-  Content& content = *database->content;
+  Content& content = ensure_content(*database);
   content.journal_open = false;
   content.journal_nonce.reset();
   if (content.dirty.empty() && !content.size_dirty) return;

@@ -100,7 +100,8 @@ class Tracker final : public FileObserver {
   // All databases with content in memory, for heads and for status.
   std::shared_ptr<FileState> find(FileId id);
   std::vector<std::shared_ptr<FileState>> all_states();
-  // Loads the content of a file with Role::kContent; its mutex is held.
+  // Loads the content of a file with Role::kContent, or of one that was removed before its
+  // companions; its mutex is held. The cutter lets go of content between any two calls.
   Content& ensure_content(FileState& file);
   std::string path_of(const FileState& file);  // Relative to the root.
   void set_next_id(FileId id) { next_id_ = id; }
