@@ -18,6 +18,11 @@ int fail(const Error& error) {
   return exit_code(error);
 }
 
+// 3 says that there is nothing to restore, and nothing else.
+int not_about_replicas(int exit_status) {
+  return exit_status == 3 ? 1 : exit_status;
+}
+
 int finish(const Status& status) {
   return status.ok() ? 0 : fail(status.error());
 }
@@ -225,12 +230,15 @@ int run_cli(int argc, char** argv) {
   }
   if (mount->parsed()) {
     if (Status ready = prepare_mount(*mount, arguments); !ready.ok()) return fail(ready.error());
-    return run_mount_command(arguments.mount);
+    return not_about_replicas(run_mount_command(arguments.mount));
   }
   if (unmount->parsed())
-    return finish(run_unmount_command(arguments.mountpoint, arguments.timeout_ms, arguments.force));
-  if (sync->parsed()) return finish(run_sync_command(arguments.mountpoint, arguments.timeout_ms));
-  if (status->parsed()) return finish(run_status_command(arguments.mountpoint, arguments.json));
+    return not_about_replicas(
+        finish(run_unmount_command(arguments.mountpoint, arguments.timeout_ms, arguments.force)));
+  if (sync->parsed())
+    return not_about_replicas(finish(run_sync_command(arguments.mountpoint, arguments.timeout_ms)));
+  if (status->parsed())
+    return not_about_replicas(finish(run_status_command(arguments.mountpoint, arguments.json)));
   if (restore->parsed()) return finish(run_restore_command(arguments.restore));
   if (history->parsed()) {
     return finish(run_history_command(arguments.url, arguments.credentials_file, arguments.json));
