@@ -1,6 +1,7 @@
 #include "replicator/verify.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "replicator/replica.h"
@@ -33,7 +34,10 @@ class Verifier {
   VerifyReport take() { return std::move(report_); }
 
  private:
-  void note(const Error& error) { report_.damaged.push_back(error.message); }
+  // Several routes may meet the same damage.
+  void note(const Error& error) {
+    if (noted_.insert(error.message).second) report_.damaged.push_back(error.message);
+  }
 
   Result<Bytes> read_chunk(const ChunkRef& chunk) {
     const std::string key = chunk_key(chunk.digest);
@@ -65,9 +69,12 @@ class Verifier {
   }
 
   bool check_frames(const StoredObject& segment, const SegmentIndex& index) {
-    if (!segments_.insert(segment.range.first).second) return true;
-    const std::string key = segment_key(segment.range);
-    std::vector<Bytes> frames;
+    const auto [known, added] = whole_segments_.emplace(segment.range.first, false);
+    if (added) known->second = read_frames(segment_key(segment.range), index);
+    return known->second;
+  }
+
+  bool read_frames(const std::string& key, const SegmentIndex& index) {
     for (const auto& frame : index.frames) {
       auto stored = store_.get_range(key, {frame.offset, frame.stored_size});
       auto content =
@@ -149,7 +156,8 @@ class Verifier {
   Store& store_;
   VerifyReport report_;
   std::set<Sha256Digest> chunks_;
-  std::set<Position> segments_;
+  std::map<Position, bool> whole_segments_;  // By first position: what was found.
+  std::set<std::string> noted_;
   std::set<Position> points_;
   Sha256Digest cached_digest_{};
   Bytes cached_;
