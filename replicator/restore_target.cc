@@ -7,9 +7,11 @@
 
 #include <cerrno>
 #include <climits>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <utility>
 
 #include "replicator/epoch.h"
 
@@ -50,6 +52,10 @@ bool is_mount_point(const std::string& path) {
   struct stat parent {};
   return ::stat(path.c_str(), &own) == 0 && ::stat((path + "/..").c_str(), &parent) == 0 &&
          (own.st_dev != parent.st_dev || own.st_ino == parent.st_ino);
+}
+
+bool exchange_names(const std::string& a, const std::string& b) {
+  return ::renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE) == 0;
 }
 
 }  // namespace
@@ -105,25 +111,35 @@ Status RestoreDirectory::begin() {
   return {};
 }
 
-Status RestoreDirectory::commit() {
-  std::string old;
-  if (exists_) {
-    // An empty directory is simply replaced; anything else steps aside first.
-    if (::rename(temporary_.c_str(), path_.c_str()) == 0) {
-      temporary_.clear();
-      return {};
-    }
-    old = path_ + ".replaced-" + random_token().substr(0, 8);
-    if (::rename(path_.c_str(), old.c_str()) != 0)
-      return error_from_errno("cannot replace " + path_, errno);
+// For filesystems that cannot exchange two names, and for a target that is not there.
+Status RestoreDirectory::step_aside_and_rename() {
+  const std::string aside = path_ + ".replaced-" + random_token().substr(0, 8);
+  if (exists_ && ::rename(path_.c_str(), aside.c_str()) != 0) {
+    return error_from_errno("cannot replace " + path_, errno);
   }
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
     Error error = error_from_errno("cannot rename the restored directory to " + path_, errno);
-    if (!old.empty()) ::rename(old.c_str(), path_.c_str());
+    if (exists_) ::rename(aside.c_str(), path_.c_str());
     return error;
   }
-  temporary_.clear();
-  if (old.empty()) return {};
+  temporary_ = aside;
+  return {};
+}
+
+Status RestoreDirectory::commit() {
+  // What stands there changes places with the new directory, so that one of the two is there at any
+  // time.
+  if (!exists_ || !exchange_names(temporary_, path_)) {
+    if (exists_ && errno != EINVAL) return error_from_errno("cannot replace " + path_, errno);
+    WALFS_TRY(step_aside_and_rename());
+  }
+  const std::string old = std::exchange(temporary_, {});
+  const OwnedFd parent(
+      ::open(fs::path(path_).parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!parent.valid() || ::fsync(parent.get()) != 0) {
+    return error_from_errno("the directory is restored, but its name could not be flushed", errno);
+  }
+  if (!exists_) return {};
   std::error_code failed;
   fs::remove_all(old, failed);
   if (failed) {

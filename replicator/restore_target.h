@@ -25,6 +25,7 @@ class RestoreDirectory {
 
  private:
   RestoreDirectory() = default;
+  Status step_aside_and_rename();
   std::string path_;       // Absolute.
   std::string temporary_;  // "" before begin and after commit.
   bool exists_ = false;
