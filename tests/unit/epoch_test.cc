@@ -1,0 +1,134 @@
+#include "replicator/epoch.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "tests/support/replica_builder.h"
+
+namespace walfs {
+namespace {
+
+using test::make_epoch;
+using ::testing::HasSubstr;
+
+class Epochs : public ::testing::Test {
+ protected:
+  void put(const std::string& key, const std::string& text) {
+    const ByteView bytes = as_bytes(text);
+    store_.set_object(key, Bytes(bytes.begin(), bytes.end()));
+  }
+  test::MemoryStore store_;
+};
+
+TEST_F(Epochs, VolumeKeepsTheIdOfWhoeverCreatedItFirst) {
+  EXPECT_EQ(*create_volume(store_, "first"), "first");
+  EXPECT_EQ(*create_volume(store_, "second"), "first");
+  EXPECT_EQ(*read_volume(store_), "first");
+}
+
+TEST_F(Epochs, VolumeThatIsNotThereIsNamedByItsUrl) {
+  const auto volume = read_volume(store_);
+  ASSERT_FALSE(volume.ok());
+  EXPECT_EQ(volume.error().code, Errc::kNothingThere);
+  EXPECT_THAT(volume.error().message, HasSubstr("memory://test"));
+}
+
+TEST_F(Epochs, VolumeOfANewerFormatIsRefusedWithWhatToDo) {
+  put("volume.json", R"({"format": 2, "volume": "v"})");
+  const auto volume = read_volume(store_);
+  ASSERT_FALSE(volume.ok());
+  EXPECT_EQ(volume.error().code, Errc::kUnsupported);
+  EXPECT_THAT(volume.error().message, HasSubstr("newer"));
+}
+
+TEST_F(Epochs, VolumeThatMakesNoSenseIsRefused) {
+  for (const char* text : {"", "[]", "{", "null", R"({"format": 1})", R"({"volume": "v"})",
+                           R"({"format": "1", "volume": "v"})", R"({"format": 1, "volume": 7})"}) {
+    put("volume.json", text);
+    EXPECT_FALSE(read_volume(store_).ok()) << text;
+  }
+}
+
+TEST_F(Epochs, AreReadBackAscendingWithAllThatWasClaimed) {
+  ASSERT_TRUE(claim_epoch(store_, make_epoch(2, Position::of(1, 7), false)).ok());
+  ASSERT_TRUE(claim_epoch(store_, make_epoch(1)).ok());
+  const auto epochs = read_epochs(store_);
+  ASSERT_TRUE(epochs.ok());
+  ASSERT_EQ(epochs->size(), 2U);
+  EXPECT_EQ((*epochs)[0].number, 1U);
+  EXPECT_TRUE((*epochs)[0].fresh);
+  const Epoch& second = (*epochs)[1];
+  EXPECT_EQ(second.number, 2U);
+  EXPECT_EQ(second.parent, Position::of(1, 7));
+  EXPECT_FALSE(second.fresh);
+  EXPECT_EQ(second.holder, "host:/srv/app");
+  EXPECT_EQ(second.token, "token2");
+  EXPECT_EQ(second.time_ns, make_epoch(2).time_ns);
+}
+
+TEST_F(Epochs, NewestIsFoundWithAListingAndOneRead) {
+  for (uint64_t i = 1; i <= 20; ++i) ASSERT_TRUE(claim_epoch(store_, make_epoch(i)).ok());
+  store_.forget_requests();
+  const auto newest = read_newest_epoch(store_);
+  ASSERT_TRUE(newest.ok() && newest->has_value());
+  EXPECT_EQ((*newest)->number, 20U);
+  EXPECT_EQ(store_.requests().size(), 2U);
+}
+
+TEST_F(Epochs, NewestOfNoneIsNothing) {
+  const auto newest = read_newest_epoch(store_);
+  ASSERT_TRUE(newest.ok());
+  EXPECT_FALSE(newest->has_value());
+}
+
+TEST_F(Epochs, CanBeClaimedByOneOnlyAndTheOtherIsToldWhoHoldsIt) {
+  ASSERT_TRUE(claim_epoch(store_, make_epoch(1)).ok());
+  Epoch other = make_epoch(1);
+  other.token = "another";
+  other.holder = "elsewhere:/srv";
+  const Status claimed = claim_epoch(store_, other);
+  ASSERT_FALSE(claimed.ok());
+  EXPECT_EQ(claimed.error().code, Errc::kConflict);
+  EXPECT_THAT(claimed.error().message, HasSubstr("host:/srv/app"));
+  EXPECT_EQ((*read_newest_epoch(store_))->holder, "host:/srv/app");
+}
+
+TEST_F(Epochs, ClaimWhoseAnswerWasLostIsRecognisedAsOnesOwn) {
+  store_.lose_answer_of_put("epochs/");
+  EXPECT_FALSE(claim_epoch(store_, make_epoch(1)).ok());
+  EXPECT_TRUE(claim_epoch(store_, make_epoch(1)).ok());
+}
+
+TEST_F(Epochs, HoldersWithNamesThatAreNoUtf8CanClaim) {
+  Epoch epoch = make_epoch(1);
+  epoch.holder = "host:/srv/\xff\xfe";
+  ASSERT_TRUE(claim_epoch(store_, epoch).ok());
+  EXPECT_THAT((*read_newest_epoch(store_))->holder, HasSubstr("host:/srv/"));
+}
+
+TEST_F(Epochs, ThatNameNoEarlierParentAreDamaged) {
+  for (const char* parent : {"", "1", "0000020000000001", "0000030000000001"}) {
+    put("epochs/000002.json", std::string(R"({"parent": ")") + parent + R"(", "token": "t"})");
+    const auto epochs = read_epochs(store_);
+    ASSERT_FALSE(epochs.ok()) << parent;
+    EXPECT_EQ(epochs.error().code, Errc::kDamaged);
+    EXPECT_THAT(epochs.error().message, HasSubstr("epochs/000002.json"));
+  }
+}
+
+TEST_F(Epochs, LargerThanAnyEpochAreNotRead) {
+  put("epochs/000001.json", std::string(100 << 10, ' '));
+  EXPECT_FALSE(read_epochs(store_).ok());
+}
+
+TEST(Token, IsDifferentEachTime) {
+  std::set<std::string> tokens;
+  for (int i = 0; i < 100; ++i) tokens.insert(random_token());
+  EXPECT_EQ(tokens.size(), 100U);
+  EXPECT_EQ(tokens.begin()->size(), 32U);
+}
+
+}  // namespace
+}  // namespace walfs
