@@ -122,7 +122,7 @@ Status claim_epoch(Store& store, const Epoch& epoch) {
                        {"fresh", epoch.fresh},  {"holder", epoch.holder},
                        {"token", epoch.token},  {"time", format_time(epoch.time_ns)}};
   const std::string text = to_text(object);
-  const Status put = store.put(epoch_key(epoch.number), ObjectBody::of(text), PutMode::kIfAbsent);
+  Status put = store.put(epoch_key(epoch.number), ObjectBody::of(text), PutMode::kIfAbsent);
   if (put.ok() || put.error().code != Errc::kConflict) return put;
   WALFS_ASSIGN(const Epoch holder, read_epoch(store, epoch.number));
   if (holder.token == epoch.token) return {};  // Our own claim, whose answer was lost.

@@ -117,11 +117,18 @@ void Tracker::decide_role(const std::shared_ptr<FileState>& file,
 void Tracker::bind_companion(const std::shared_ptr<FileState>& file,
                              const std::shared_ptr<FileState>& base) {
   Role role;
+  bool under_way = false;
   {
     const std::scoped_lock lock(file->mutex);
     file->base = base;
     role = file->role;
     if (role == Role::kWal || role == Role::kJournal) open_own(*file);
+    if (role == Role::kJournal) {
+      std::array<uint8_t, kJournalHeaderSize> first{};
+      const size_t size = read_file(*file, 0, first);
+      const uint64_t whole = file_size(*file).value_or(0);
+      under_way = journal_is_live(ByteView(first).first(size), whole);
+    }
   }
   if (role == Role::kWal) {
     const std::scoped_lock lock(base->mutex);
@@ -139,7 +146,7 @@ void Tracker::bind_companion(const std::shared_ptr<FileState>& file,
       content.journal = file;
       // A journal that is found, and not seen to begin: what its transaction has written before is
       // not known.
-      if (file_size(*file).value_or(0) > 0) {
+      if (under_way) {
         content.dirty.add(0, file_size(*base).value_or(0));
         content.size_dirty = true;
         content.dirty_is_new = true;

@@ -399,7 +399,7 @@ std::string Tracker::path_of(const FileState& file) {
   std::string text = file.name;
   for (const FileState* directory = file.parent.get();
        directory != nullptr && !directory->name.empty(); directory = directory->parent.get()) {
-    text = directory->name + "/" + text;
+    text.insert(0, directory->name + "/");
   }
   return text;
 }
