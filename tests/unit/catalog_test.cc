@@ -13,7 +13,6 @@ namespace walfs {
 namespace {
 
 using test::Model;
-using test::ModelFile;
 using test::RandomLog;
 using test::ScratchDirectory;
 
@@ -33,7 +32,7 @@ std::unique_ptr<Catalog> open_catalog(const std::string& path) {
 // As a machine finds the database after it lost its power or the process was killed: without the
 // end that a connection makes when it is closed.
 std::string crash_image(const ScratchDirectory& scratch, const std::string& name) {
-  const std::string image = scratch.path(name + "-image");
+  std::string image = scratch.path(name + "-image");
   for (const char* suffix : {"", "-wal"}) {
     const std::string from = scratch.path(name) + suffix;
     if (std::filesystem::exists(from)) std::filesystem::copy_file(from, image + suffix);

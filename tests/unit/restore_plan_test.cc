@@ -12,7 +12,6 @@ namespace {
 
 using test::MemoryStore;
 using test::Model;
-using test::ModelFile;
 using test::ReplicaBuilder;
 
 // A file's bytes as the plan says, block by block in the plainest way.
