@@ -102,6 +102,7 @@ std::vector<Job> make_jobs(const RestorePlan& plan, const RestoredTree& tree) {
     add_chunk_blocks(id, file, chunks);
   }
   std::vector<Job> jobs;
+  jobs.reserve(chunks.size() + frames.size());
   for (auto& [key, job] : chunks) jobs.push_back(std::move(job));
   for (auto& [key, job] : frames) jobs.push_back(std::move(job));
   return jobs;
