@@ -352,8 +352,12 @@ void DatabaseWork::rename() {
   Database* database = any();
   if (database == nullptr || !close_alone(*database)) return;
   const std::string path = new_path();
-  say_("rename " + database->path + " to " + path);
-  for (const char* suffix : {"-journal", "-wal", "-shm", ""})
+  // In either order: the database before its companions, or after them.
+  static const std::vector<std::vector<const char*>> ways = {{"-journal", "-wal", "-shm", ""},
+                                                             {"", "-journal", "-wal", "-shm"}};
+  const auto& way = pick(ways);
+  say_("rename " + database->path + " to " + path + (way.front()[0] == 0 ? " (first)" : " (last)"));
+  for (const char* suffix : way)
     ::rename((at(database->path) + suffix).c_str(), (at(path) + suffix).c_str());
   database->path = path;
 }
@@ -451,7 +455,9 @@ void DatabaseWork::recover() {
     sqlite3_open(at(database->path).c_str(), &raw);
     Connection connection(raw);
     const std::string answer = ask(raw, "PRAGMA integrity_check");
-    if (answer == "ok" && ask(raw, "SELECT count(*) FROM t").find("error") == std::string::npos) {
+    if (answer == "ok") {
+      // Its first commit may be lost.
+      make_schema(raw);
       database->was_unsafe = is_unsafe(database->journal_mode, database->synchronous);
       return false;
     }

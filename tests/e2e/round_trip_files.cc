@@ -28,8 +28,8 @@ void write_at(int fd, const std::string& data, off_t offset) {
 std::string FileWork::name() {
   static const char* const directories[] = {"", "", "", "d1/", "d1/", "d2/", "d1/d3/"};
   static const char* const names[] = {
-      "a", "b", "c", "e", "f", "g", "d1", "d2", "d3", "notes-journal", "x-wal", "y-shm"};
-  return std::string(directories[below(7)]) + names[below(12)];
+      "a", "b", "c", "e", "f", "g", "d1", "d2", "d3", "notes", "notes-journal", "x-wal", "y-shm"};
+  return std::string(directories[below(7)]) + names[below(13)];
 }
 
 std::string FileWork::bytes() {
