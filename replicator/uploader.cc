@@ -11,6 +11,7 @@
 
 #include "replicator/log.h"
 #include "replicator/segment.h"
+#include "replicator/time.h"
 
 namespace walfs {
 namespace {
@@ -129,8 +130,25 @@ Status Uploader::upload(const Waiting& segment) {
   }
   const std::string path = spool_ + "/" + segment_name(segment.range);
   WALFS_TRY(put_segment(path, segment));
+  WALFS_TRY(check_not_replaced());
   ::unlink(path.c_str());
   return {};
+}
+
+// Positions carry the epoch, so the uploads of a writer that was replaced meet nobody; they are
+// just no part of the history any more. Asked after each upload, or what is acknowledged might not
+// count. A successor takes the next number.
+Status Uploader::check_not_replaced() {
+  if (epoch_.number >= Position::kEpochMax) return {};
+  const auto next = store_.head(epoch_key(epoch_.number + 1));
+  if (!next.ok())
+    return {};  // Nothing there; or the store is failing, which the next upload meets.
+  WALFS_ASSIGN(const std::optional<Epoch> newest, read_newest_epoch(store_));
+  return Error{Errc::kConflict,
+               "the replica at " + store_.describe() + " is now written by " +
+                   (newest ? newest->holder + " since " + format_time(newest->time_ns)
+                           : std::string("somebody else")) +
+                   "; nothing of this directory is replicated any more"};
 }
 
 Status Uploader::put_segment(const std::string& path, const Waiting& segment) {

@@ -58,6 +58,7 @@ class Uploader {
   void run();
   Status upload(const Waiting& segment);
   Status put_segment(const std::string& path, const Waiting& segment);
+  Status check_not_replaced();
   void note_failure(const Error& error);
 
   Store& store_;

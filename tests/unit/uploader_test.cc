@@ -48,6 +48,11 @@ class UploaderTest : public ::testing::Test {
   }
   bool arrived(uint64_t sequence) { return uploader_->wait_for(at(sequence), kLong); }
 
+  // Whether another writer has taken over, which is asked after each upload.
+  static bool asks_for_successor(const test::Request& request) {
+    return request.call == Call::kHead && request.key == epoch_key(2);
+  }
+
   test::ScratchDirectory scratch_;
   const std::string spool_;
   test::MemoryStore store_;
@@ -61,6 +66,7 @@ TEST_F(UploaderTest, SendsSegmentsInOrderWithOnePutEach) {
   ASSERT_TRUE(arrived(5));
   std::vector<std::string> keys;
   for (const test::Request& request : store_.requests()) {
+    if (asks_for_successor(request)) continue;
     EXPECT_EQ(request.call, Call::kPut);
     keys.push_back(request.key);
   }
@@ -108,7 +114,8 @@ TEST_F(UploaderTest, TriesAgainAfterFaultsWithoutChangingTheOrder) {
   add(2);
   ASSERT_TRUE(arrived(2));
   std::vector<std::string> keys;
-  for (const test::Request& request : store_.requests()) keys.push_back(request.key);
+  for (const test::Request& request : store_.requests())
+    if (!asks_for_successor(request)) keys.push_back(request.key);
   EXPECT_THAT(keys, ElementsAre(key(1), key(1), key(1), key(2), key(2)));
   EXPECT_EQ(uploader_->status().puts, 2U);
   EXPECT_FALSE(uploader_->status().error);
@@ -205,6 +212,20 @@ TEST_F(UploaderTest, UploadsNothingWhenTheEpochIsTakenAndSaysByWhom) {
   EXPECT_TRUE(store_.keys("log/").empty());
   EXPECT_EQ(claims_, 0);
   EXPECT_TRUE(spooled(1));
+}
+
+TEST_F(UploaderTest, EndsForGoodAndAcknowledgesNothingOnceASuccessorHasTheNextEpoch) {
+  start();
+  add(1);
+  ASSERT_TRUE(arrived(1));
+  Epoch successor = test::make_epoch(2);
+  successor.holder = "elsewhere:/srv";
+  ASSERT_TRUE(claim_epoch(store_, successor).ok());
+  add(2);
+  EXPECT_FALSE(arrived(2));
+  EXPECT_TRUE(uploader_->status().fenced);
+  EXPECT_EQ(uploader_->status().uploaded, at(1));
+  EXPECT_THAT(uploader_->status().error->message, HasSubstr("elsewhere:/srv"));
 }
 
 TEST_F(UploaderTest, MakesNoRequestWhileThereIsNothingToSend) {
