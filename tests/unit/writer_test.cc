@@ -233,8 +233,11 @@ TEST_F(WriterTest, ThatWasTakenOverIsRefusedWhenItComesBack) {
 TEST_F(WriterTest, ThatWasTakenOverDoesNoHarmWhileItStillRuns) {
   establish(other_);
   ASSERT_TRUE(host_.begin(/*take_over=*/true).ok());
-  other_.write();
-  ASSERT_TRUE(other_.upload());
+  // An upload that was under way when it was taken over.
+  const Position late = other_.write();
+  const PositionRange range{late, late};
+  store_.set_object(segment_key(range),
+                    test::read_whole(other_.spool() + "/" + segment_name(range)));
   host_.write();
   ASSERT_TRUE(host_.upload());
   const auto replica = list_replica(store_);
