@@ -328,12 +328,26 @@ Status Catalog::apply_content(const SetContent& change) {
   return sql_->set_content.run();
 }
 
+bool Catalog::transaction_lost() const {
+  const std::scoped_lock lock(mutex_);
+  return !database_->in_transaction();
+}
+
+Status Catalog::begin_again() {
+  const std::scoped_lock lock(mutex_);
+  baseline_lost_ = baseline_lost_ || !header_.snapshot_done;
+  return database_->execute("BEGIN");
+}
+
 Status Catalog::apply(const Point& point) {
   const std::scoped_lock lock(mutex_);
   WALFS_TRY(database_->execute("SAVEPOINT point"));
   Status applied = apply_changes(point);
-  WALFS_TRY(
-      database_->execute(applied.ok() ? "RELEASE point" : "ROLLBACK TO point; RELEASE point"));
+  if (applied.ok()) return database_->execute("RELEASE point");
+  // Where SQLite has rolled back more than the savepoint there is nothing left to go back to.
+  if (database_->in_transaction()) {
+    WALFS_TRY(database_->execute("ROLLBACK TO point; RELEASE point"));
+  }
   return applied;
 }
 

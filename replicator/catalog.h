@@ -87,6 +87,10 @@ class Catalog {
   Status set_inode(FileId id, uint64_t inode);
   // All of the point, or nothing of it if this fails.
   Status apply(const Point& point);
+  // True after a failure (a full disk) in which everything since the last commit was lost.
+  // begin_again() starts a new transaction; the points have to be applied again.
+  bool transaction_lost() const;
+  Status begin_again();
   // Makes everything since the last commit durable against a kill, with the given position.
   Status commit(Position position);
 
@@ -126,6 +130,7 @@ class Catalog {
   std::unique_ptr<SqlDatabase> database_;
   std::unique_ptr<Statements> sql_;
   CatalogHeader header_;
+  bool baseline_lost_ = false;  // Of a first upload: it must begin anew.
   FileId next_id_ = kRootId + 1;
 
  public:

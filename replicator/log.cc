@@ -41,7 +41,17 @@ int64_t steady_ns() {
 Log::Log(Catalog& catalog, std::string spool, Position last)
     : catalog_(catalog), spool_(std::move(spool)), last_(last.value), sealed_(last.value) {}
 
+// After a full disk the catalog may have lost what was not committed.
+Status Log::recover() {
+  if (!catalog_.transaction_lost()) return {};
+  WALFS_TRY(catalog_.begin_again());
+  for (const Point& point : uncommitted_) WALFS_TRY(catalog_.apply(point));
+  return {};
+}
+
 Result<Position> Log::append(Point& point) {
+  WALFS_TRY(recover());
+  if (renamed_) WALFS_TRY(commit_renamed());
   if (writer_ == nullptr) {
     file_ = OwnedFd(::open(open_path().c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
     if (!file_.valid()) return error_from_errno("cannot create a segment in " + spool_, errno);
@@ -55,23 +65,44 @@ Result<Position> Log::append(Point& point) {
     writer_->undo();
     return applied.error();
   }
+  uncommitted_.push_back(point);
+  for (Change& change : uncommitted_.back().changes) {
+    auto* content = std::get_if<SetContent>(&change);
+    if (content == nullptr) continue;
+    for (BlockChange& block : content->blocks) block.data = {};
+  }
   last_.store(point.position.value);
   if (open_since_ns_ == 0) open_since_ns_ = steady_ns();
   return point.position;
 }
 
 Status Log::seal() {
+  WALFS_TRY(recover());
+  if (renamed_) WALFS_TRY(commit_renamed());
   if (writer_ == nullptr || writer_->empty()) return {};
   WALFS_TRY(writer_->finish());
+  // After a power cut the catalog must not know more than the spool has.
+  if (::fdatasync(file_.get()) != 0)
+    return error_from_errno("cannot write a segment to " + spool_, errno);
   const PositionRange range{writer_->first(), writer_->last()};
   const std::string path = spool_ + "/" + segment_name(range);
   if (::rename(open_path().c_str(), path.c_str()) != 0) {
     return error_from_errno("cannot rename a segment to " + path, errno);
   }
+  const OwnedFd directory(::open(spool_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (directory.valid()) ::fsync(directory.get());
   writer_.reset();
   file_.reset();
   open_since_ns_ = 0;
-  WALFS_TRY(catalog_.commit(range.last));
+  renamed_ = range;
+  return commit_renamed();
+}
+
+Status Log::commit_renamed() {
+  WALFS_TRY(catalog_.commit(renamed_->last));
+  const PositionRange range = *renamed_;
+  renamed_.reset();
+  uncommitted_.clear();
   sealed_.store(range.last.value);
   if (on_sealed_) on_sealed_(range);
   return {};

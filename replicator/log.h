@@ -10,7 +10,9 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "replicator/base/result.h"
 #include "replicator/catalog.h"
@@ -58,6 +60,8 @@ class Log {
   Position sealed() const { return {sealed_.load()}; }  // In the spool or the store.
 
  private:
+  Status commit_renamed();
+  Status recover();
   std::string open_path() const { return spool_ + "/open.tmp"; }
 
   Catalog& catalog_;
@@ -68,6 +72,10 @@ class Log {
   OwnedFd file_;
   std::unique_ptr<SegmentWriter> writer_;
   int64_t open_since_ns_ = 0;
+  // Applied to the catalog and not yet committed there; without their blocks' bytes.
+  std::vector<Point> uncommitted_;
+  // A segment that is in the spool, which the catalog has to follow first.
+  std::optional<PositionRange> renamed_;
 };
 
 // The segments in a spool directory, ascending. Files of other names are left alone.

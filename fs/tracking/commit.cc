@@ -57,6 +57,7 @@ SetContent merge_commits(FileId id, std::vector<Commit>& commits,
   SetContent change;
   change.id = id;
   std::map<uint64_t, BlockChange> blocks;
+  uint64_t smallest = UINT64_MAX;  // Of the block counts on the way.
   for (Commit& commit : commits) {
     if (commit.reset) blocks.clear();
     change.reset = change.reset || commit.reset;
@@ -64,17 +65,21 @@ SetContent merge_commits(FileId id, std::vector<Commit>& commits,
     change.size = commit.size;
     change.database = commit.database;
     change.checksum = commit.checksum;
-    // Blocks behind a smaller end are gone, and zeros if the file grows again.
-    const uint64_t count = (commit.size + commit.block_size - 1) / commit.block_size;
-    for (auto block = blocks.lower_bound(count); block != blocks.end(); ++block) {
-      block->second.hash = kZeroBlockHash;
-      block->second.data = {};
-    }
+    const uint64_t blocks_now = (commit.size + commit.block_size - 1) / commit.block_size;
+    smallest = commit.reset ? blocks_now : std::min(smallest, blocks_now);
+    blocks.erase(blocks.lower_bound(blocks_now), blocks.end());
     for (const BlockChange& block : commit.blocks) blocks[block.index] = block;
     for (auto& buffer : commit.buffers) buffers.push_back(std::move(buffer));
   }
   const uint64_t count =
       change.block_size == 0 ? 0 : (change.size + change.block_size - 1) / change.block_size;
+  // Where the file had shrunk before it grew again there are zeros now, whatever the replica has
+  // there.
+  if (!change.reset) {
+    for (uint64_t index = smallest; index < count; ++index) {
+      blocks.try_emplace(index, BlockChange{index, kZeroBlockHash, {}, 0});
+    }
+  }
   for (auto& [index, block] : blocks) {
     if (index >= count) break;
     // The end may lie elsewhere now: what is stored is cut or filled to it by the reader's rule.

@@ -143,6 +143,10 @@ Result<SqlStatement> SqlDatabase::prepare(const std::string& sql) {
   return SqlStatement(statement);
 }
 
+bool SqlDatabase::in_transaction() const {
+  return sqlite3_get_autocommit(handle_) == 0;
+}
+
 int64_t SqlDatabase::changes() const {
   return sqlite3_changes64(handle_);
 }

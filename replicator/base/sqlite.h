@@ -55,6 +55,8 @@ class SqlDatabase {
   Status execute(const std::string& sql);
   Result<SqlStatement> prepare(const std::string& sql);
   int64_t changes() const;
+  // False also after SQLite has rolled a transaction back by itself, as it does on a full disk.
+  bool in_transaction() const;
 
  private:
   explicit SqlDatabase(sqlite3* handle) : handle_(handle) {}
