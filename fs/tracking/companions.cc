@@ -192,9 +192,10 @@ void Tracker::adopt_companions(const std::shared_ptr<FileState>& file, NameEvent
   }
 }
 
-void Tracker::reclassify_companions(const std::shared_ptr<FileState>& file, bool is_database) {
+bool Tracker::reclassify_companions(const std::shared_ptr<FileState>& file, bool is_database) {
   const auto [parent, name] = place_of(*file);
-  if (parent == nullptr) return;
+  if (parent == nullptr) return false;
+  bool changed = false;
   for (const char* suffix : kSuffixes) {
     const std::string companion_name = name + suffix;
     const auto companion = open_state(parent, companion_name);
@@ -209,7 +210,9 @@ void Tracker::reclassify_companions(const std::shared_ptr<FileState>& file, bool
     if (is_database) event.changes.emplace_back(SetEntry{parent->id, companion_name, kNoFile});
     place(parent, companion_name.c_str(), companion, event);
     record(std::move(event));
+    changed = true;
   }
+  return changed;
 }
 
 }  // namespace walfs

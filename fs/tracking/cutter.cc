@@ -142,12 +142,12 @@ void Cutter::look_at_database(FileState& file, bool force) {
 
 void Cutter::capture(FileState& file) {
   Content& content = *file.content;
-  const bool was_nothing = content.known.block_size == 0;
+  const bool was_empty = content.known.size == 0;
   const bool was_database = content.known.database;
   auto commit = capture_dirty(file, tracker_.spool());
   if (!commit) return;
   content.commits.push_back(std::move(*commit));
-  if (was_database != content.known.database || (was_nothing && content.known.size > 0)) {
+  if (was_database != content.known.database || (was_empty && content.known.size > 0)) {
     // Looked at without the lock, after this round.
     changed_kind_.emplace_back(file.shared_from_this(), content.known.database);
   }
@@ -248,7 +248,8 @@ void Cutter::tidy() {
   });
   for (const auto& file : done) tracker_.prune(file);
   for (const auto& [file, is_database] : std::exchange(changed_kind_, {})) {
-    tracker_.reclassify_companions(file, is_database);
+    // What became an ordinary file comes with the next cut.
+    if (tracker_.reclassify_companions(file, is_database)) unsettled_ = true;
   }
 }
 

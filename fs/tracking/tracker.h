@@ -109,8 +109,8 @@ class Tracker final : public FileObserver {
   uint64_t next_order() { return ++order_; }
   const std::string& spool() const { return spool_; }
   // What a file with a new kind means for the files beside it: companions of what is no database
-  // are ordinary files, and the reverse. Called without locks.
-  void reclassify_companions(const std::shared_ptr<FileState>& file, bool is_database);
+  // are ordinary files, and the reverse. True if any changed. Called without locks.
+  bool reclassify_companions(const std::shared_ptr<FileState>& file, bool is_database);
 
  private:
   std::shared_ptr<FileState> state_for(int path_fd, const struct stat& attributes,

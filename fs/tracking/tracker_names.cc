@@ -22,6 +22,12 @@ Role role_of(FileState& file) {
   return file.role;
 }
 
+// Of a removed companion nothing is read any more, and its room on the disk is wanted.
+void let_go(FileState& file) {
+  const std::scoped_lock lock(file.mutex);
+  file.own_fd.reset();
+}
+
 }  // namespace
 
 void Tracker::record(NameEvent event) {
@@ -114,6 +120,7 @@ void Tracker::unlinked(TrackedFile* parent, const char* name, TrackedFile* file)
   if (parent == nullptr) return;
   if (file != nullptr && !has_name(role_of(*file->state))) {
     companion_gone(file->state, name);
+    let_go(*file->state);
     return;
   }
   NameEvent event;
@@ -146,10 +153,6 @@ void Tracker::companion_gone(const std::shared_ptr<FileState>& file, const char*
   if (role == Role::kWal && base->content->wal == file) {
     end_wal(*base);
     list(base);
-  }
-  {
-    const std::scoped_lock own(file->mutex);
-    file->own_fd.reset();
   }
   if (role != Role::kShm) return;
   base->content->has_shm = false;
@@ -216,6 +219,7 @@ void Tracker::renamed(TrackedFile* parent, const char* name, TrackedFile* new_pa
       drop_if_unlinked(replaced->state, event);
     } else {
       companion_gone(replaced->state, new_name);
+      let_go(*replaced->state);
     }
   }
   place(new_parent->state, new_name, file->state, event);

@@ -252,7 +252,7 @@ TEST(RoundTrip, WhatIsRestoredFromS3IsWhatWasThere) {
 // Files that only look like companions, and companions that lost their database, are files.
 class LoneCompanion : public ::testing::Test {
  protected:
-  void SetUp() override { directory_.mount({"--sync-interval", "50ms"}); }
+  void mount() { directory_.mount({"--sync-interval", "50ms"}); }
 
   void write(const std::string& name, const std::string& text) const {
     std::ofstream(directory_.path(name)) << text;
@@ -267,12 +267,13 @@ class LoneCompanion : public ::testing::Test {
   }
   void mount_again() {
     directory_.unmount();
-    directory_.mount({"--sync-interval", "50ms"});
+    mount();
   }
   ReplicatedDirectory directory_;
 };
 
 TEST_F(LoneCompanion, IsKeptBesideATextFile) {
+  mount();
   write("notes-journal", "a diary");
   expect_restored("alone");
   write("notes", "some notes");
@@ -286,8 +287,17 @@ TEST_F(LoneCompanion, IsKeptBesideATextFile) {
   expect_restored("after mounting again");
 }
 
+TEST_F(LoneCompanion, IsKeptWhenTheEmptyFileBesideItBecomesAText) {
+  std::ofstream(directory_.source() + "/notes-journal") << "a diary";
+  std::ofstream(directory_.source() + "/notes") << "";
+  mount();
+  write("notes", "some notes");
+  expect_restored("beside a text");
+}
+
 // Known to fail: such a file comes into the replica only with the next mount.
 TEST_F(LoneCompanion, DISABLED_IsKeptAfterItsDatabaseWasRemoved) {
+  mount();
   sqlite3* database = nullptr;
   sqlite3_open(directory_.path("x.db").c_str(), &database);
   sqlite3_exec(database, "PRAGMA journal_mode=persist; CREATE TABLE t(v); INSERT INTO t VALUES(1)",
