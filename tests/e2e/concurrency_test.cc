@@ -132,7 +132,6 @@ TEST_P(Concurrency, TheCommandLineToolAndAProcessLoseNoCommit) {
   const std::string script = directory_.beside("script.sql");
   {
     std::ofstream out(script);
-    out << "PRAGMA synchronous=" << GetParam().safety << ";\n";
     for (int i = 0; i < kTransactions; ++i) out << "INSERT INTO t(who) VALUES(3);\n";
   }
   int own = 0;
