@@ -17,7 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 
 // Runs walfs and returns what it said on standard error.
-Output run_walfs(std::vector<std::string> words, Seconds limit = Seconds(60)) {
+Output run_walfs(const std::vector<std::string>& words, Seconds limit = Seconds(60)) {
   std::string command = walfs_binary();
   for (const std::string& word : words) command += " '" + word + "'";
   return run_program({"sh", "-c", command + " 2>&1 >/dev/null"}, limit);
