@@ -3,6 +3,7 @@
 #include "fs/tracking/tracker.h"
 
 #include <fcntl.h>
+#include <spdlog/spdlog.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -119,6 +120,10 @@ Content& Tracker::ensure_content(FileState& file) {
     content.known.scanned = false;
     content.known.size = file_size(file).value_or(0);
     content.known.hashes.assign(content.known.block_count(), kUnknownHash);
+    // The catalog must know that the rest is yet to be read when the log tells it of some blocks:
+    // else it takes the others for zeros, and nobody reads them.
+    const Status put = catalog_.put_scanned(file.id, content.known, 0, {});
+    if (!put.ok()) spdlog::error("{}: {}", path_of(file), put.error().message);
   }
   for (const uint64_t hash : content.known.hashes) {
     if (hash == kUnknownHash) {

@@ -248,11 +248,20 @@ bool Volume::put_snapshot(const Snapshot& snapshot) {
     std::unique_lock lock(mutex_);
     if (changed_.wait_for(lock, milliseconds(2000), [&] { return stopping_.load(); })) return false;
   }
-  static_cast<void>(catalog_->set_snapshot_done().ok());
+  note_snapshot_done();
   const std::scoped_lock lock(mutex_);
   snapshot_done_ = true;
   changed_.notify_all();
   return true;
+}
+
+// Durable at once: a crash of a directory that is idle from now on must not repeat the upload.
+void Volume::note_snapshot_done() {
+  const std::scoped_lock lock(cut_mutex_);
+  Status noted = catalog_->set_snapshot_done();
+  if (noted.ok()) noted = log_->seal();
+  if (noted.ok()) noted = catalog_->commit(log_->sealed());
+  note_log_failure(noted);
 }
 
 // ---- Called from elsewhere.

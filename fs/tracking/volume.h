@@ -57,6 +57,7 @@ class Volume final : public ServerHooks {
   void run_scan();
   void upload_everything();
   bool put_snapshot(const Snapshot& snapshot);
+  void note_snapshot_done();
 
   void watch_heads(const FileState& database, bool present);
   std::vector<std::string> paths_to_flush();
