@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "fs/capture/sqlite_header.h"
+#include "fs/capture/wal_format.h"
 #include "replicator/hash.h"
 
 namespace walfs {
@@ -159,8 +160,12 @@ void note_generations(FileState& database, const WalScan& scan) {
   if (!scan.new_generation && !scan.ended_generation) return;
   // A checkpoint that allows a restart fsyncs the database, unless synchronous is OFF; then frames
   // may have been overwritten that never reached us, and their pages are in the database file only.
-  if (!content.synced_in_generation && !content.dirty.empty()) content.doubt = Doubt::kUnsynced;
-  content.synced_in_generation = false;
+  // A scan may be the first look at a generation that has long been checkpointed: the syncs count
+  // from the write of its header.
+  const bool synced = content.generation_before_synced.value_or(content.synced_in_generation);
+  if (!synced && !content.dirty.empty()) content.doubt = Doubt::kUnsynced;
+  if (!content.generation_before_synced) content.synced_in_generation = false;
+  content.generation_before_synced.reset();
   content.dirty_is_new = true;
   if (scan.new_generation) {
     constexpr size_t kGenerationsKept = 8;
@@ -288,6 +293,15 @@ void capture_wal(FileState& database, const std::string& spool, uint64_t order) 
     }
     more = scan.more;
   }
+}
+
+void expect_wal_header(FileState& database, ByteView first_bytes) {
+  Content& content = *database.content;
+  const auto header = parse_wal_header(first_bytes);
+  if (!header || (content.follower.following() && header->salts == content.follower.header().salts))
+    return;
+  content.generation_before_synced = content.synced_in_generation;
+  content.synced_in_generation = false;
 }
 
 void end_wal(FileState& database) {

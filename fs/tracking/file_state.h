@@ -58,7 +58,9 @@ struct Content {
   bool journal_open = false;
   std::optional<uint32_t> journal_nonce;
   bool synced = true;                // fsynced since the last write.
-  bool synced_in_generation = true;  // fsynced since the log's generation began.
+  bool synced_in_generation = true;  // fsynced since the header of the log was written.
+  // What that was for the generation before, from the header's write until a scan meets it.
+  std::optional<bool> generation_before_synced;
   std::shared_ptr<FileState> wal, journal;
   bool has_shm = false;  // Then heads tell how far it is committed.
   WalFollower follower;
@@ -128,6 +130,10 @@ std::optional<Commit> capture_dirty(FileState& file, const std::string& spool);
 // Takes the log's new transactions as commits (I1, I2). Under doubt their pages become dirty
 // instead. The locks of the database and of its log are held; `database.content->wal` is set.
 void capture_wal(FileState& database, const std::string& spool, uint64_t order);
+
+// Tells of a write to the start of the log before it is made: perhaps a new generation begins. What
+// the log held was captured already. The lock of the database is held.
+void expect_wal_header(FileState& database, ByteView first_bytes);
 
 // Stops following the log: it was removed, so what it held is in the database file. The lock is
 // held.

@@ -183,14 +183,17 @@ void Tracker::before_write(TrackedFile* handle, uint64_t offset, ByteView data) 
   const auto& wal = ensure_content(*base).wal;
   if (wal == nullptr) return;
   const uint64_t size = file_size(*wal).value_or(0);
-  if (offset >= size) return;
-  const uint64_t overlap = std::min<uint64_t>(size - offset, data.size());
-  std::array<uint8_t, kTailCompareMax> old;
-  if (overlap <= old.size() && read_file(*wal, offset, std::span(old).first(overlap)) == overlap &&
-      std::equal(old.begin(), old.begin() + static_cast<std::ptrdiff_t>(overlap), data.begin())) {
-    return;
+  if (offset < size) {
+    const uint64_t overlap = std::min<uint64_t>(size - offset, data.size());
+    std::array<uint8_t, kTailCompareMax> old;
+    if (overlap <= old.size() &&
+        read_file(*wal, offset, std::span(old).first(overlap)) == overlap &&
+        std::equal(old.begin(), old.begin() + static_cast<std::ptrdiff_t>(overlap), data.begin())) {
+      return;
+    }
+    capture_wal(*base, spool_, next_order());
   }
-  capture_wal(*base, spool_, next_order());
+  if (offset == 0) expect_wal_header(*base, data);
 }
 
 void Tracker::look_before(FileState& wal) {
