@@ -215,4 +215,29 @@ bool Tracker::reclassify_companions(const std::shared_ptr<FileState>& file, bool
   return changed;
 }
 
+void Tracker::keep_hot_journal(const std::string& path) {
+  const auto journal = open_path(path);
+  if (journal == nullptr) return;
+  std::shared_ptr<FileState> base;
+  {
+    const std::scoped_lock lock(journal->mutex);
+    if (journal->role != Role::kJournal) return;
+    base = journal->base;
+    journal->kept_hot = true;
+  }
+  const std::scoped_lock lock(base->mutex);
+  ensure_content(*base).hot_journal = journal;
+}
+
+void Tracker::forget_hot_journal(Content& database) {
+  const auto journal = std::exchange(database.hot_journal, nullptr);
+  if (journal == nullptr) return;
+  journal->kept_hot = false;
+  const auto [parent, name] = place_of(*journal);
+  NameEvent event;
+  event.changes.emplace_back(SetEntry{parent->id, name, kNoFile});
+  event.changes.emplace_back(DropFile{journal->id});
+  record(std::move(event));
+}
+
 }  // namespace walfs

@@ -83,14 +83,16 @@ Status FirstUpload::read(const UnreadFile& unread, const std::atomic<bool>& stop
 Result<bool> FirstUpload::read_slice(FileState& file, uint64_t offset) {
   slice_.clear();
   const std::scoped_lock lock(file.mutex);
-  if (file.role != Role::kContent) return false;
+  if (file.role != Role::kContent && !file.kept_hot) return false;
   Content& content = tracker_.ensure_content(file);
   ContentState& known = content.known;
   const uint64_t size = known.size;
   const uint64_t end = std::min(offset + kSlice, size);
   // A file that is all in the log by now.
   if (known.scanned) return false;
-  if (!content.follower.following() && (!content.dirty.empty() || content.size_dirty)) {
+  // With its hot journal beside it a database is complete in the middle of a transaction, too.
+  if (!content.follower.following() && content.hot_journal == nullptr &&
+      (!content.dirty.empty() || content.size_dirty)) {
     content.scanned_dirty = true;
     tracker_.list(file.shared_from_this());
   }

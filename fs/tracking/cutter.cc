@@ -145,6 +145,7 @@ void Cutter::capture(FileState& file) {
   const bool was_empty = content.known.size == 0;
   const bool was_database = content.known.database;
   auto commit = capture_dirty(file, tracker_.spool());
+  if (!content.journal_open) tracker_.forget_hot_journal(content);
   if (!commit) return;
   content.commits.push_back(std::move(*commit));
   if (was_database != content.known.database || (was_empty && content.known.size > 0)) {
@@ -239,7 +240,7 @@ void Cutter::tidy() {
     file->listed = false;
     if (file->role == Role::kGone ||
         (file->writers == 0 && file->content != nullptr && file->content->wal == nullptr &&
-         file->content->journal == nullptr)) {
+         file->content->journal == nullptr && file->content->hot_journal == nullptr)) {
       // The catalog knows it all.
       file->content.reset();
     }

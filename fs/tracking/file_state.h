@@ -62,7 +62,8 @@ struct Content {
   // What that was for the generation before, from the header's write until a scan meets it.
   std::optional<bool> generation_before_synced;
   std::shared_ptr<FileState> wal, journal;
-  bool has_shm = false;  // Then heads tell how far it is committed.
+  std::shared_ptr<FileState> hot_journal;  // While it is kept (FileState::kept_hot).
+  bool has_shm = false;                    // Then heads tell how far it is committed.
   WalFollower follower;
   uint64_t generation_base = 0;  // Of logs that were followed before this one.
   std::deque<std::pair<WalSalts, uint64_t>> generations;  // The newest ones, to place heads.
@@ -91,8 +92,11 @@ struct FileState : std::enable_shared_from_this<FileState> {
   int path_fd = -1;  // Of the mount, while attached.
   OwnedFd own_fd;    // O_RDONLY, opened when first needed.
   unsigned writers = 0;
-  std::shared_ptr<FileState> base;         // The database of a companion.
-  std::unique_ptr<Content> content;        // Loaded when first needed.
+  std::shared_ptr<FileState> base;   // The database of a companion.
+  std::unique_ptr<Content> content;  // Loaded when first needed.
+  // A journal that was hot when we began: the replica has it as a file, so that SQLite finds in a
+  // restored directory what it would have found here, until its transaction has ended.
+  std::atomic<bool> kept_hot{false};
   std::atomic<uint64_t> created_order{0};  // When the log got its name; 0: before we began.
   std::atomic<uint64_t> gone_order{0};     // When it was unlinked; 0 while it is there.
   bool listed = false;                     // In the tracker's list of files with something to do.

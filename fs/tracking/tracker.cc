@@ -332,7 +332,7 @@ void Tracker::end_transaction(const std::shared_ptr<FileState>& database) {
   Content& content = ensure_content(*database);
   content.journal_open = false;
   content.journal_nonce.reset();
-  if (content.dirty.empty() && !content.size_dirty) return;
+  if (content.dirty.empty() && !content.size_dirty) return forget_hot_journal(content);
   list(database);
   if (!content.synced) {
     content.doubt = Doubt::kUnsynced;
@@ -346,6 +346,7 @@ void Tracker::end_transaction(const std::shared_ptr<FileState>& database) {
     commit->order = next_order();
     content.commits.push_back(std::move(*commit));
   }
+  forget_hot_journal(content);
 }
 
 // Of a transaction over several databases this is the commit: the journals that name it count no

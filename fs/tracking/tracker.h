@@ -82,6 +82,11 @@ class Tracker final : public FileObserver {
                                         const std::string& name);
   // The same by a path relative to the root.
   std::shared_ptr<FileState> open_path(const std::string& path);
+  // Keeps a journal that nobody's transaction is behind in the replica, as a file; forgets it
+  // directly after the database was taken as it is without the journal. The database's lock is
+  // held.
+  void keep_hot_journal(const std::string& path);
+  void forget_hot_journal(Content& database);
   std::optional<FileId> id_of(uint64_t inode);
   void record(NameEvent event);
 

@@ -11,6 +11,7 @@
 #include <set>
 #include <unordered_map>
 
+#include "fs/capture/journal.h"
 #include "fs/capture/sqlite_header.h"
 #include "fs/tracking/attributes.h"
 
@@ -31,6 +32,7 @@ struct Found {
   std::string path;
   struct stat attributes {};
   bool companion = false;
+  bool hot_journal = false;
 };
 
 Result<std::vector<std::string>> list_names(int directory) {
@@ -63,6 +65,17 @@ bool is_database_or_empty(int directory, const std::string& name) {
          parse_database_header(ByteView(first).first(static_cast<size_t>(size))).has_value();
 }
 
+bool is_live_journal(int directory, const std::string& name) {
+  const OwnedFd file(
+      ::openat(directory, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  struct stat attributes {};
+  if (!file.valid() || ::fstat(file.get(), &attributes) != 0) return false;
+  std::array<uint8_t, kJournalHeaderSize> first{};
+  const ssize_t size = ::pread(file.get(), first.data(), first.size(), 0);
+  return size > 0 && journal_is_live(ByteView(first).first(static_cast<size_t>(size)),
+                                     static_cast<uint64_t>(attributes.st_size));
+}
+
 // Calls visit(parent inode, found, O_PATH descriptor) for everything beneath, directories before
 // what is in them.
 class Walk {
@@ -93,6 +106,8 @@ class Walk {
       found.companion = S_ISREG(found.attributes.st_mode) &&
                         companion.kind != CompanionKind::kNone &&
                         is_database_or_empty(fd, std::string(companion.database));
+      found.hot_journal =
+          found.companion && companion.kind == CompanionKind::kJournal && is_live_journal(fd, name);
       WALFS_TRY(visit_(inode, found, file.get()));
       if (!S_ISDIR(found.attributes.st_mode)) continue;
       const OwnedFd below(
@@ -132,7 +147,11 @@ class Comparison {
   Status visit(uint64_t parent, const Found& found, int path_fd) {
     if (found.companion) {
       if (found.attributes.st_size > 0) companions_.push_back(found.path);
-      return {};
+      // In a fresh start the database goes up as it is, in the middle of a transaction, and its
+      // journal with it, until that has ended.
+      const bool kept = fresh_ || by_inode_.contains(found.attributes.st_ino);
+      if (!found.hot_journal || !kept) return {};
+      hot_journals_.push_back(found.path);
     }
     const FileId id = id_of(found);
     ++scan_.files;
@@ -165,6 +184,7 @@ class Comparison {
   NameEvent take_event() { return std::move(event_); }
   TreeScan take_scan() { return std::move(scan_); }
   const std::vector<std::string>& companions() const { return companions_; }
+  const std::vector<std::string>& hot_journals() const { return hot_journals_; }
 
  private:
   FileId id_of(const Found& found) {
@@ -226,6 +246,7 @@ class Comparison {
   std::map<std::pair<FileId, std::string>, FileId> entries_;  // Of the catalog, not seen yet.
   std::set<FileId> seen_;
   std::vector<std::string> companions_;
+  std::vector<std::string> hot_journals_;
   NameEvent event_;
   TreeScan scan_;
 };
@@ -244,6 +265,7 @@ Result<TreeScan> scan_tree(int root_fd, Tracker& tracker, Catalog& catalog, bool
   if (!fresh) comparison.finish();
   tracker.record(comparison.take_event());
   for (const std::string& path : comparison.companions()) tracker.open_path(path);
+  for (const std::string& path : comparison.hot_journals()) tracker.keep_hot_journal(path);
   return comparison.take_scan();
 }
 
