@@ -56,8 +56,10 @@ bool Cutter::head_arrived(FileState& database, const Head& head) {
     return head.frame == 0;
   }
   heads_[head.id] = {known->second, head.frame};
-  const WalPoint reached{content.generation_base + content.follower.generation(),
-                         content.follower.committed_frame()};
+  // Of a log that was emptied or removed everything was read before (I3).
+  const WalPoint reached{
+      content.generation_base + content.follower.generation(),
+      content.follower.following() ? content.follower.committed_frame() : UINT32_MAX};
   return content.wal == nullptr || reached >= heads_[head.id];
 }
 
@@ -156,7 +158,9 @@ void Cutter::capture(FileState& file) {
 
 bool Cutter::belongs(const FileState& file, const Commit& commit, const Cut& cut) const {
   if (cut.last) return true;
-  if (commit.wal && file.content->has_shm) {
+  // Of a log that has ended no head will tell any more.
+  if (commit.wal && file.content->has_shm &&
+      commit.wal->generation > file.content->generation_base) {
     const auto head = heads_.find(file.id);
     if (head != heads_.end()) return *commit.wal <= head->second;
   }

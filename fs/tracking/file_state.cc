@@ -164,10 +164,10 @@ void note_generations(FileState& database, const WalScan& scan) {
   // from the write of its header.
   const bool synced = content.generation_before_synced.value_or(content.synced_in_generation);
   if (!synced && !content.dirty.empty()) content.doubt = Doubt::kUnsynced;
-  if (!content.generation_before_synced) content.synced_in_generation = false;
-  content.generation_before_synced.reset();
   content.dirty_is_new = true;
   if (scan.new_generation) {
+    if (!content.generation_before_synced) content.synced_in_generation = false;
+    content.generation_before_synced.reset();
     constexpr size_t kGenerationsKept = 8;
     content.generations.emplace_back(content.follower.header().salts,
                                      content.generation_base + content.follower.generation());
