@@ -1,0 +1,324 @@
+// The start: what is there when nobody has looked (I5), and the first upload beside an application
+// that writes (I9).
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "replicator/segment.h"
+#include "tests/support/tracked_databases.h"
+
+namespace walfs::test {
+namespace {
+
+constexpr const char* kTable = "CREATE TABLE t(a INTEGER PRIMARY KEY, b)";
+constexpr TrackedDirectory::Options kNotStarted{.start = false};
+
+void write_outside(const std::string& path, const std::string& content) {
+  std::ofstream out(path, std::ios::binary | std::ios::trunc);
+  out << content;
+}
+
+// A database made without us, by the usual VFS. With `hot`, its log is left behind.
+void make_database(const std::string& path, int rows, const char* mode, bool hot = false) {
+  sqlite3* db = nullptr;
+  ASSERT_EQ(sqlite3_open(path.c_str(), &db), SQLITE_OK);
+  sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, hot ? 1 : 0, nullptr);
+  const std::string sql = std::string(
+                              "PRAGMA page_size=1024; PRAGMA synchronous=OFF; PRAGMA "
+                              "journal_mode=") +
+                          mode + "; CREATE TABLE IF NOT EXISTS t(a INTEGER PRIMARY KEY, b);" +
+                          "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<" +
+                          std::to_string(rows) + ") INSERT INTO t(b) SELECT randomblob(700) FROM n";
+  EXPECT_EQ(sqlite3_exec(db, sql.c_str(), nullptr, nullptr, nullptr), SQLITE_OK);
+  EXPECT_EQ(sqlite3_close(db), SQLITE_OK);
+}
+
+// How many blocks with bytes the segments behind a position hold.
+size_t blocks_after(TrackedDirectory& directory, Position position) {
+  size_t blocks = 0;
+  const auto listing = list_replica(directory.store);
+  EXPECT_TRUE(listing.ok());
+  for (const StoredObject& segment : listing->segments) {
+    const auto index = load_segment_index(directory.store, segment);
+    EXPECT_TRUE(index.ok());
+    for (const Point& point : index->points) {
+      if (point.position.sequence() <= position.sequence()) continue;
+      for (const Change& change : point.changes)
+        if (const auto* content = std::get_if<SetContent>(&change))
+          blocks += content->blocks.size();
+    }
+  }
+  return blocks;
+}
+
+void fill(TrackedDirectory& directory) {
+  std::filesystem::create_directories(directory.source("d/e"));
+  write_outside(directory.source("a"), std::string(100'000, 'a'));
+  write_outside(directory.source("d/b"), "small");
+  write_outside(directory.source("d/e/empty"), "");
+  write_outside(directory.source("zeros"), std::string(3 << 20, '\0'));
+  std::filesystem::create_hard_link(directory.source("a"), directory.source("d/twin"));
+  std::filesystem::create_symlink("d/b", directory.source("link"));
+  make_database(directory.source("x.db"), 300, "DELETE");
+}
+
+// I9.
+TEST(TrackingStart, AFirstUploadHasEverything) {
+  TrackedDirectory directory(kNotStarted);
+  fill(directory);
+  make_database(directory.source("y.db"), 50, "WAL", /*hot=*/true);
+  directory.start();
+  EXPECT_GT(directory.scan().files, 6u);
+  directory.finish_first_upload();
+  TrackedDatabases databases(directory);
+  databases.open("y.db");
+  EXPECT_EQ(databases.exec("y.db", "SELECT count(*) FROM t"), "50");
+  databases.close("y.db");
+  directory.sync();
+  directory.expect_all_restored();
+}
+
+// I5, I9: what lies in a hot log is part of the database.
+TEST(TrackingStart, AFirstUploadHasWhatLiesInALogOnly) {
+  TrackedDirectory directory(kNotStarted);
+  make_database(directory.source("y.db"), 50, "WAL", /*hot=*/true);
+  directory.start();
+  directory.finish_first_upload();
+  directory.sync();
+  const std::string target = directory.restore(directory.log().sealed());
+  sqlite3* db = nullptr;
+  ASSERT_EQ(sqlite3_open((target + "/y.db").c_str(), &db), SQLITE_OK);
+  std::string count;
+  sqlite3_exec(
+      db, "SELECT count(*) FROM t",
+      [](void* out, int, char** values, char**) {
+        *static_cast<std::string*>(out) = values[0];
+        return 0;
+      },
+      &count, nullptr);
+  sqlite3_close(db);
+  EXPECT_EQ(count, "50");
+}
+
+// I5: nothing is sent for what is the same, and only blocks that differ.
+TEST(TrackingStart, AfterACleanEndOnlyWhatChangedIsReadAndSent) {
+  TrackedDirectory directory(kNotStarted);
+  fill(directory);
+  directory.start();
+  directory.finish_first_upload();
+  directory.finish();
+  directory.abandon();
+  directory.start();
+  EXPECT_TRUE(directory.scan().unread.empty());
+  directory.finish_first_upload();
+  directory.finish();
+  directory.abandon();
+
+  {
+    std::fstream file(directory.source("a"), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(50'000);
+    file << "CHANGED";
+  }
+  make_database(directory.source("x.db"), 1, "DELETE");
+  directory.start();
+  EXPECT_EQ(directory.scan().unread.size(), 2u);
+  const Position before = directory.log().last();
+  directory.finish_first_upload();
+  directory.sync();
+  directory.expect_all_restored();
+  const size_t blocks = blocks_after(directory, before);
+  EXPECT_GT(blocks, 1u);
+  EXPECT_LT(blocks, 12u);
+}
+
+TEST(TrackingStart, AfterAnUncleanEndEverythingIsComparedAndOnlyDifferencesAreSent) {
+  TrackedDirectory directory(kNotStarted);
+  fill(directory);
+  directory.start();
+  directory.finish_first_upload();
+  directory.mount().put("late", "the log's open segment is lost with this");
+  directory.mount().append("a", "and this");
+  directory.cut();
+  directory.abandon();
+  directory.start();
+  EXPECT_FALSE(directory.writer().fresh);
+  EXPECT_GE(directory.scan().unread.size(), 6u);
+  const Position before = directory.log().last();
+  directory.finish_first_upload();
+  directory.sync();
+  directory.expect_all_restored();
+  EXPECT_LT(blocks_after(directory, before), 12u);
+}
+
+// I5, I8: whatever was done to the directory while it was not mounted.
+TEST(TrackingStart, AnythingMayHaveChangedMeanwhile) {
+  for (const bool clean : {true, false}) {
+    for (const uint32_t seed : seeds(4)) {
+      SCOPED_TRACE("seed " + std::to_string(seed));
+      TrackedDirectory directory(kNotStarted);
+      fill(directory);
+      directory.start();
+      directory.finish_first_upload();
+      std::mt19937 random(seed);
+      for (int round = 0; round < 3; ++round) {
+        directory.mount().put("d/inside", std::to_string(random()));
+        directory.cut();
+        if (clean) directory.finish();
+        directory.abandon();
+        for (int change = 0; change < 6; ++change) {
+          const std::string name = directory.source("file" + std::to_string(random() % 4));
+          std::error_code ignored;
+          switch (random() % 7) {
+            case 0:
+              std::filesystem::remove_all(name, ignored);
+              break;
+            case 1:  // The number of an inode that has just gone, perhaps.
+              std::filesystem::remove_all(name, ignored);
+              write_outside(name, "again " + std::to_string(random()));
+              break;
+            case 2:
+              std::filesystem::remove_all(name, ignored);
+              std::filesystem::create_directory(name, ignored);
+              write_outside(name + "/below", "below");
+              break;
+            case 3:
+              std::filesystem::remove_all(name, ignored);
+              std::filesystem::create_symlink("somewhere", name, ignored);
+              break;
+            case 4:
+              std::filesystem::remove_all(name, ignored);
+              std::filesystem::rename(directory.source("d/inside"), name, ignored);
+              break;
+            case 5:
+              std::filesystem::remove_all(name, ignored);
+              make_database(name, 20, random() % 2 == 0 ? "WAL" : "DELETE");
+              break;
+            default:
+              make_database(directory.source("x.db"), 3, "DELETE");
+          }
+        }
+        directory.start();
+        directory.finish_first_upload();
+        directory.sync();
+        directory.expect_all_restored();
+        ASSERT_FALSE(::testing::Test::HasFailure());
+      }
+    }
+  }
+}
+
+// I9: slices are read between SQLite's calls; the snapshot with the log is a committed state.
+class FirstUploads : public ::testing::TestWithParam<const char*> {};
+
+INSTANTIATE_TEST_SUITE_P(
+    TrackingStart, FirstUploads,
+    ::testing::Values("PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=20",
+                      "PRAGMA journal_mode=DELETE; PRAGMA synchronous=FULL; PRAGMA cache_size=5; "
+                      "PRAGMA cache_spill=5"),
+    [](const auto& test) { return std::string(test.param).find("WAL") < 30 ? "Wal" : "Delete"; });
+
+// I9.
+TEST_P(FirstUploads, WhileSqliteWritesItHasACommittedStateAtItsEnd) {
+  for (const uint32_t seed : seeds(4)) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    TrackedDirectory directory({.page_cache = seed % 2 == 0, .seed = seed, .start = false});
+    make_database(directory.source("x.db"), 4000, "DELETE");
+    directory.start();
+    TrackedDatabases databases(directory);
+    databases.open("x.db", GetParam());
+    std::mt19937 random(seed);
+    bool read = false;
+    int calls = 0;
+    const int when = static_cast<int>(random() % 60);
+    databases.after_change = [&] {
+      // In the middle of a transaction, most likely.
+      if (++calls == when) {
+        directory.read_unread();
+        read = true;
+      }
+      if (random() % 3 == 0) directory.cut();
+    };
+    for (int i = 0; i < 12; ++i) {
+      databases.exec("x.db",
+                     "BEGIN; UPDATE t SET b = randomblob(700) WHERE a % 40 = " + std::to_string(i));
+      databases.exec("x.db", "DELETE FROM t WHERE a > 3000 AND a % 50 = " + std::to_string(i));
+      databases.exec("x.db", random() % 4 == 0 ? "ROLLBACK" : "COMMIT");
+    }
+    ASSERT_TRUE(read);
+    databases.after_change = nullptr;
+    for (int i = 0; i < 4; ++i) directory.cut();
+    EXPECT_TRUE(directory.first_upload_done());
+    databases.expect_points_are_states();
+    databases.expect_newest_restored();
+    ASSERT_FALSE(::testing::Test::HasFailure());
+  }
+}
+
+// Names and files come and go while the first upload reads.
+TEST(TrackingStart, AFirstUploadBesideFilesThatChangeHasTheirLastState) {
+  TrackedDirectory directory(kNotStarted);
+  for (int i = 0; i < 12; ++i)
+    write_outside(directory.source("f" + std::to_string(i)), std::string(50'000, 'a'));
+  directory.start();
+  directory.mount().append("f1", "before");
+  directory.mount().unlink("f2");
+  directory.mount().rename("f3", "g3");
+  directory.mount().rename("f4", "f5");
+  const NodeId open = directory.mount().open("f6");
+  directory.mount().write(open, 20'000, "in the middle");
+  directory.mount().put("new", "new");
+  directory.cut();
+  directory.read_unread();
+  directory.mount().append("f7", "after");
+  directory.mount().unlink("f8");
+  directory.mount().rename("f9", "g9");
+  directory.mount().close(open);
+  for (int i = 0; i < 3; ++i) directory.cut();
+  EXPECT_TRUE(directory.first_upload_done());
+  directory.sync();
+  directory.expect_all_restored();
+}
+
+// I9: chunks that are there do not go up again.
+TEST(TrackingStart, AFirstUploadThatWasInterruptedDoesNotSendItsChunksAgain) {
+  TrackedDirectory directory(kNotStarted);
+  std::mt19937 random(5);
+  for (int i = 0; i < 3; ++i) {
+    std::string content(3 << 20, '\0');
+    for (char& byte : content) byte = static_cast<char>(random());
+    write_outside(directory.source("big" + std::to_string(i)), content);
+  }
+  directory.start();
+  directory.read_unread();
+  const size_t chunks = directory.store.keys(std::string(kChunkPrefix)).size();
+  EXPECT_GE(chunks, 9u);
+  directory.abandon();
+  directory.store.forget_requests();
+  directory.start();
+  EXPECT_TRUE(directory.writer().fresh);
+  directory.finish_first_upload();
+  EXPECT_EQ(directory.store.count(Call::kPut, std::string(kChunkPrefix)), 0u);
+  EXPECT_EQ(directory.store.keys(std::string(kChunkPrefix)).size(), chunks);
+  directory.sync();
+  directory.expect_all_restored();
+}
+
+// I7: the store is away; the spool keeps everything, and the next start goes on with it.
+TEST(TrackingStart, WhatTheStoreHasNotGotIsSentAfterTheNextStart) {
+  TrackedDirectory directory;
+  directory.store.fail(Call::kPut, Errc::kRetry, 1'000'000);
+  directory.mount().put("a", "content");
+  directory.cut();
+  ASSERT_TRUE(directory.log().seal().ok());
+  directory.abandon();
+  EXPECT_TRUE(directory.store.keys(std::string(kLogPrefix)).size() <= 1);
+  directory.store.heal();
+  directory.start();
+  EXPECT_EQ(directory.writer().spooled.size(), 1u);
+  directory.finish_first_upload();
+  directory.sync();
+  directory.expect_all_restored();
+}
+
+}  // namespace
+}  // namespace walfs::test
