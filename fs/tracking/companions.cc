@@ -192,6 +192,24 @@ void Tracker::adopt_companions(const std::shared_ptr<FileState>& file, NameEvent
   }
 }
 
+// A database has left the name: what lies beside it is nobody's companion now, but an ordinary
+// file. The log of a database that was only renamed still belongs to it, and mostly follows it.
+void Tracker::release_companions(const std::shared_ptr<FileState>& parent, const std::string& name,
+                                 bool database_lives, NameEvent& event) {
+  for (const char* suffix : kSuffixes) {
+    const std::string companion_name = name + suffix;
+    const auto companion = open_state(parent, companion_name);
+    if (companion == nullptr) continue;
+    Role role;
+    {
+      const std::scoped_lock lock(companion->mutex);
+      role = companion->role;
+    }
+    if (role == Role::kJournal || (!database_lives && (role == Role::kWal || role == Role::kShm)))
+      place(parent, companion_name.c_str(), companion, event);
+  }
+}
+
 bool Tracker::reclassify_companions(const std::shared_ptr<FileState>& file, bool is_database) {
   const auto [parent, name] = place_of(*file);
   if (parent == nullptr) return false;

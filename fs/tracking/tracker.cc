@@ -33,6 +33,11 @@ Tracker::Tracker(Catalog& catalog, std::string spool, int root_fd, std::atomic<u
   ids_.emplace(root_->inode, kRootId);
 }
 
+// A database and its companions refer to each other.
+Tracker::~Tracker() {
+  for (const auto& [id, file] : by_id_) file->base.reset();
+}
+
 std::shared_ptr<FileState> Tracker::state_for(int path_fd, const struct stat& attributes,
                                               const std::shared_ptr<FileState>& parent,
                                               const char* name) {

@@ -42,6 +42,9 @@ class Tracker final : public FileObserver {
   // `order` counts events; it lies in memory shared with the flusher. `root_fd` is the backing
   // directory.
   Tracker(Catalog& catalog, std::string spool, int root_fd, std::atomic<uint64_t>& order);
+  ~Tracker() override;
+  Tracker(const Tracker&) = delete;
+  Tracker& operator=(const Tracker&) = delete;
 
   // FileObserver.
   TrackedFile* attach(int path_fd, const struct stat& attributes, TrackedFile* parent,
@@ -125,6 +128,8 @@ class Tracker final : public FileObserver {
   void bind_companion(const std::shared_ptr<FileState>& file,
                       const std::shared_ptr<FileState>& base);
   void adopt_companions(const std::shared_ptr<FileState>& file, NameEvent& event);
+  void release_companions(const std::shared_ptr<FileState>& parent, const std::string& name,
+                          bool database_lives, NameEvent& event);
   void note_change(const std::shared_ptr<FileState>& file, uint64_t begin, uint64_t end);
   void note_journal_write(const std::shared_ptr<FileState>& journal);
   void look_before(FileState& wal);

@@ -125,7 +125,10 @@ void Tracker::unlinked(TrackedFile* parent, const char* name, TrackedFile* file)
   }
   NameEvent event;
   event.changes.emplace_back(SetEntry{parent->state->id, name, kNoFile});
-  if (file != nullptr) drop_if_unlinked(file->state, event);
+  if (file != nullptr) {
+    drop_if_unlinked(file->state, event);
+    if (file->state->is_regular) release_companions(parent->state, name, false, event);
+  }
   record(std::move(event));
 }
 
@@ -223,6 +226,7 @@ void Tracker::renamed(TrackedFile* parent, const char* name, TrackedFile* new_pa
     }
   }
   place(new_parent->state, new_name, file->state, event);
+  if (file->state->is_regular) release_companions(parent->state, name, true, event);
   record(std::move(event));
 }
 

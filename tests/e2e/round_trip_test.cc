@@ -297,8 +297,7 @@ TEST_F(LoneCompanion, IsKeptWhenTheEmptyFileBesideItBecomesAText) {
   expect_restored("beside a text");
 }
 
-// Known to fail: such a file comes into the replica only with the next mount.
-TEST_F(LoneCompanion, DISABLED_IsKeptAfterItsDatabaseWasRemoved) {
+TEST_F(LoneCompanion, IsKeptAfterItsDatabaseWasRemoved) {
   mount();
   sqlite3* database = nullptr;
   sqlite3_open(directory_.path("x.db").c_str(), &database);

@@ -42,7 +42,11 @@ class TrackedDatabases {
     };
     states_.emplace_back();
   }
-  ~TrackedDatabases() { close_all(); }
+  // What after_change refers to may be gone by then.
+  ~TrackedDatabases() {
+    after_change = nullptr;
+    close_all();
+  }
 
   // Called after each call of SQLite's that changed a file; what it does is not reported to it.
   std::function<void()> after_change;

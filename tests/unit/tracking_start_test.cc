@@ -10,7 +10,6 @@
 namespace walfs::test {
 namespace {
 
-constexpr const char* kTable = "CREATE TABLE t(a INTEGER PRIMARY KEY, b)";
 constexpr TrackedDirectory::Options kNotStarted{.start = false};
 
 void write_outside(const std::string& path, const std::string& content) {
