@@ -155,7 +155,7 @@ Status Uploader::put_segment(const std::string& path, const Waiting& segment) {
   const OwnedFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file.valid()) return error_from_errno("cannot open " + path, errno);
   const std::string key = segment_key(segment.range);
-  const Status put =
+  Status put =
       store_.put(key, ObjectBody::of_file(file.get(), 0, segment.size), PutMode::kIfAbsent);
   if (put.ok() || put.error().code != Errc::kConflict) return put;
   // Either our own upload, after which we died before we noted it, or somebody else's.
