@@ -274,18 +274,24 @@ void on_write(fuse_req_t request, fuse_ino_t node, const char* data, size_t size
     auto body = CurrentRequest::body<fuse_write_in>(FUSE_WRITE);
     bool clear = body && (body->write_flags & FUSE_WRITE_KILL_SUIDGID) != 0;
     ByteView bytes(reinterpret_cast<const uint8_t*>(data), size);
+    Operations& served = operations(request);
     size_t put = 0;
-    if (int error = operations(request).write(node, static_cast<uint64_t>(offset), bytes, clear,
-                                              file->writepage != 0, put))
+    if (int error = served.write(node, static_cast<uint64_t>(offset), bytes, clear,
+                                 file->writepage != 0, put))
       return error;
     fuse_reply_write(request, put);
+    CurrentRequest::do_afterwards(served.sync_ahead(node));
     return kAnswered;
   });
 }
 
 void on_fsync(fuse_req_t request, fuse_ino_t node, int data_only, fuse_file_info*) {
-  serve(request,
-        [&] { return operations(request).sync(caller_of(request), node, data_only != 0); });
+  serve(request, [&] {
+    const auto answer = [request](int error) { fuse_reply_err(request, error); };
+    CurrentRequest::do_afterwards(
+        operations(request).sync(caller_of(request), node, data_only != 0, answer));
+    return kAnswered;
+  });
 }
 
 void on_fallocate(fuse_req_t request, fuse_ino_t node, int mode, off_t offset, off_t size,

@@ -18,6 +18,7 @@
 #include <unordered_map>
 
 #include "fs/mount/descriptor.h"
+#include "fs/mount/sync_ahead.h"
 #include "fs/tracking/observer.h"
 
 namespace walfs {
@@ -57,6 +58,8 @@ class Node {
   // A descriptor for one operation without a handle; null with errno set.
   std::shared_ptr<const DataFile> data_or_open(bool for_writing) const;
 
+  SyncAhead& sync_ahead() { return sync_ahead_; }
+
   // Where the node was last seen, for messages only.
   void set_place(NodeId parent, std::string name);
   NodeId parent() const;
@@ -71,6 +74,8 @@ class Node {
   const ino_t inode_;
   const mode_t type_;
   const FileDescriptor path_fd_;
+
+  SyncAhead sync_ahead_;
 
   std::mutex attach_mutex_;
   bool attached_ = false;  // Under attach_mutex_.

@@ -100,7 +100,12 @@ class Operations {
   // whole: part of the data written is an error (the page cache would forget the rest).
   int write(NodeId node, uint64_t offset, ByteView data, bool clear_suid_sgid, bool whole,
             size_t& out_size);
-  int sync(const Caller& caller, NodeId node, bool data_only);
+  // Returns what is left to do, and may take long, before `done` is called; or nothing: done was
+  // called, or will be by the thread that is syncing ahead.
+  std::function<void()> sync(const Caller& caller, NodeId node, bool data_only,
+                             SyncAhead::Done done);
+  // After the answer to a write: the work of syncing ahead, or nothing if no sync is expected.
+  std::function<void()> sync_ahead(NodeId node);
   int allocate(NodeId node, int mode, uint64_t offset, uint64_t size);
   int seek(NodeId node, int64_t offset, int whence, int64_t& out_offset);
   int copy_range(NodeId from, uint64_t from_offset, NodeId to, uint64_t to_offset, size_t size,

@@ -1,5 +1,7 @@
 // Operations on attributes: stat, chmod, chown, utimens, truncate, statfs.
 #include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -20,6 +22,31 @@ timespec chosen_time(unsigned valid, unsigned set, unsigned now, const timespec&
   if ((valid & now) != 0) return {0, UTIME_NOW};
   if ((valid & set) != 0) return time;
   return {0, UTIME_OMIT};
+}
+
+timespec time_of(const struct statx_timestamp& time) {
+  return {static_cast<time_t>(time.tv_sec), static_cast<long>(time.tv_nsec)};
+}
+
+// All attributes but the times of changes, which the kernel keeps itself for regular files. It
+// sends them before each fsync; asking the backing filesystem for them then would make that give
+// every change a new time (multigrain timestamps, since Linux 6.13), and so the kernel, too.
+int attributes_without_change_times(int fd, struct stat& out) {
+  struct statx found;
+  constexpr unsigned kWanted = STATX_BASIC_STATS & ~(STATX_MTIME | STATX_CTIME);
+  if (statx(fd, "", AT_EMPTY_PATH, kWanted, &found) != 0) return errno;
+  out = {};
+  out.st_dev = makedev(found.stx_dev_major, found.stx_dev_minor);
+  out.st_ino = found.stx_ino;
+  out.st_mode = found.stx_mode;
+  out.st_nlink = found.stx_nlink;
+  out.st_uid = found.stx_uid;
+  out.st_gid = found.stx_gid;
+  out.st_size = static_cast<off_t>(found.stx_size);
+  out.st_blocks = static_cast<blkcnt_t>(found.stx_blocks);
+  out.st_blksize = static_cast<blksize_t>(found.stx_blksize);
+  out.st_atim = time_of(found.stx_atime);
+  return 0;
 }
 
 }  // namespace
@@ -45,6 +72,7 @@ int Operations::truncate(Node& node, uint64_t size, bool clear_suid_sgid) {
   if (ftruncate(data->fd.get(), static_cast<off_t>(size)) != 0) return errno;
   if (clear_suid_sgid) clear_suid_sgid_bits(data->fd.get());
   observer_.truncated(node.tracked(), size);
+  node.sync_ahead().changed();
   return 0;
 }
 
@@ -80,10 +108,16 @@ int Operations::set_attributes(NodeId id, const AttributeChange& change, struct 
     bool clear = (change.valid & AttributeChange::kClearSuidSgid) != 0;
     if (int error = truncate(*node, change.size, clear)) return error;
   }
+  constexpr unsigned kGivenTimes = AttributeChange::kAtime | AttributeChange::kMtime;
   constexpr unsigned kOthers = ~(AttributeChange::kSize | AttributeChange::kClearSuidSgid);
   if ((change.valid & kOthers) != 0) {
     if (int error = change_mode_owner_times(*node, change)) return error;
     observer_.attributes_changed(node->tracked());
+  }
+  if (node->type() == S_IFREG && (change.valid & ~kGivenTimes) == 0) {
+    int error = attributes_without_change_times(node->path_fd(), out);
+    out.st_mtim = change.mtime;
+    return error;
   }
   return fstat(node->path_fd(), &out) == 0 ? 0 : errno;
 }

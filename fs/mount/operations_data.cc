@@ -14,6 +14,13 @@ bool can_write(int flags) {
   return (flags & O_ACCMODE) != O_RDONLY;
 }
 
+// Returns 0 or errno.
+int sync_data(const Node& node, bool data_only) {
+  auto data = node.data_or_open(false);
+  if (!data) return errno;
+  return (data_only ? fdatasync(data->fd.get()) : fsync(data->fd.get())) == 0 ? 0 : errno;
+}
+
 }  // namespace
 
 int Operations::create(const Caller& caller, NodeId parent_id, const char* name, mode_t mode,
@@ -104,21 +111,34 @@ int Operations::write(NodeId id, uint64_t offset, ByteView bytes, bool clear_sui
       error = errno;
     }
   }
-  if (out_size > 0) observer_.wrote(node->tracked(), offset, out_size);
+  if (out_size > 0) {
+    observer_.wrote(node->tracked(), offset, out_size);
+    node->sync_ahead().changed();
+  }
   return out_size > 0 && !whole ? 0 : error;
 }
 
-int Operations::sync(const Caller& caller, NodeId id, bool data_only) {
+std::function<void()> Operations::sync(const Caller& caller, NodeId id, bool data_only,
+                                       SyncAhead::Done done) {
   NodePtr node = nodes_.get(id);
-  if (!node) return ESTALE;
-  if (caller.pid == flusher_pid_.load(std::memory_order_relaxed)) return 0;
-  auto data = node->data_or_open(false);
-  if (!data) return errno;
+  if (!node || caller.pid == flusher_pid_.load(std::memory_order_relaxed)) {
+    done(node ? 0 : ESTALE);
+    return nullptr;
+  }
   observer_.before_fsync(node->tracked());
-  int result = data_only ? fdatasync(data->fd.get()) : fsync(data->fd.get());
-  if (result != 0) return errno;
-  observer_.synced(node->tracked());
-  return 0;
+  auto answer = [this, node, done = std::move(done)](int error) {
+    if (error == 0) observer_.synced(node->tracked());
+    done(error);
+  };
+  if (data_only && node->sync_ahead().join(answer)) return nullptr;
+  return [node, data_only, answer = std::move(answer)] { answer(sync_data(*node, data_only)); };
+}
+
+std::function<void()> Operations::sync_ahead(NodeId id) {
+  NodePtr node = nodes_.get(id);
+  if (!node || !node->sync_ahead().expected()) return nullptr;
+  return
+      [node = std::move(node)] { node->sync_ahead().run([&] { return sync_data(*node, true); }); };
 }
 
 int Operations::allocate(NodeId id, int mode, uint64_t offset, uint64_t size) {
@@ -134,6 +154,7 @@ int Operations::allocate(NodeId id, int mode, uint64_t offset, uint64_t size) {
   if (fallocate(data->fd.get(), mode, static_cast<off_t>(offset), static_cast<off_t>(size)) != 0)
     return errno;
   observer_.range_changed(node->tracked(), offset, affected);
+  node->sync_ahead().changed();
   return 0;
 }
 
@@ -161,7 +182,10 @@ int Operations::copy_range(NodeId from_id, uint64_t from_offset, NodeId to_id, u
   ssize_t copied = copy_file_range(source->fd.get(), &in, target->fd.get(), &out, size, 0);
   if (copied < 0) return errno;
   out_size = static_cast<size_t>(copied);
-  if (copied > 0) observer_.range_changed(to->tracked(), to_offset, out_size);
+  if (copied > 0) {
+    observer_.range_changed(to->tracked(), to_offset, out_size);
+    to->sync_ahead().changed();
+  }
   return 0;
 }
 

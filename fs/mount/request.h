@@ -6,7 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <optional>
+#include <utility>
 
 namespace walfs {
 
@@ -33,7 +35,13 @@ class CurrentRequest {
     return body;
   }
 
+  // Work that may take long: this thread does it once the callback has returned, while another
+  // waits at the device.
+  static void do_afterwards(std::function<void()> work) { afterwards_ = std::move(work); }
+  static std::function<void()> take_afterwards() { return std::exchange(afterwards_, nullptr); }
+
  private:
+  static inline thread_local std::function<void()> afterwards_;
   static inline thread_local const uint8_t* data_ = nullptr;
   static inline thread_local size_t size_ = 0;
 };

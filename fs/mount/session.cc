@@ -104,6 +104,7 @@ bool may_take_long(const uint8_t* request, size_t size) {
     case FUSE_CREATE:
     case FUSE_GETXATTR:
     case FUSE_INTERRUPT:
+    case FUSE_FSYNC:  // Which does what takes long afterwards.
       return false;
     default:
       return true;
@@ -246,6 +247,11 @@ void FuseSession::serve_requests() {
     bool long_work = length >= sizeof(fuse_in_header) && may_take_long(buffer.data(), length);
     if (long_work) gate_.leave();
     process(buffer, length);
+    if (const auto work = CurrentRequest::take_afterwards()) {
+      if (!long_work) gate_.leave();
+      long_work = true;
+      work();
+    }
     if (long_work) at_device = gate_.enter();
     served = true;
   }

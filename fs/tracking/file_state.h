@@ -68,6 +68,7 @@ struct Content {
   uint64_t generation_base = 0;  // Of logs that were followed before this one.
   std::deque<std::pair<WalSalts, uint64_t>> generations;  // The newest ones, to place heads.
   uint64_t wal_written_from = UINT64_MAX;  // Lowest byte of the log written since the last scan.
+  uint64_t wal_unread = 0;                 // Bytes written to the log since the last scan.
   bool dirty_is_new = false;  // Written to since the last look at what a checkpoint wrote.
 
   // Boundaries of files without a journal.
@@ -110,7 +111,7 @@ struct FileState : std::enable_shared_from_this<FileState> {
 bool open_own(FileState& file);
 // Reads up to into.size() bytes; fewer at the end of the file or if it can't be read.
 size_t read_file(FileState& file, uint64_t offset, std::span<uint8_t> into);
-// The file's size by fstat, or nothing.
+// The file's size, or nothing if it can't be had.
 std::optional<uint64_t> file_size(FileState& file);
 
 // Block size and kind by the first bytes of the content (the log's page 1 included).

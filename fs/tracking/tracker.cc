@@ -12,13 +12,15 @@
 
 #include "fs/capture/journal.h"
 #include "fs/capture/sqlite_header.h"
+#include "fs/capture/wal_overwrite.h"
 
 namespace walfs {
 namespace {
 
-// A log's last page is written again with each append; up to that much is compared instead of
-// looking at the log.
-constexpr uint64_t kTailCompareMax = 4096;
+std::shared_ptr<FileState> base_of(FileState& companion) {
+  const std::scoped_lock lock(companion.mutex);
+  return companion.base;
+}
 
 }  // namespace
 
@@ -187,29 +189,20 @@ void Tracker::before_write(TrackedFile* handle, uint64_t offset, ByteView data) 
   const std::scoped_lock lock(base->mutex);
   const auto& wal = ensure_content(*base).wal;
   if (wal == nullptr) return;
-  const uint64_t size = file_size(*wal).value_or(0);
-  if (offset < size) {
-    const uint64_t overlap = std::min<uint64_t>(size - offset, data.size());
-    std::array<uint8_t, kTailCompareMax> old;
-    if (overlap <= old.size() &&
-        read_file(*wal, offset, std::span(old).first(overlap)) == overlap &&
-        std::equal(old.begin(), old.begin() + static_cast<std::ptrdiff_t>(overlap), data.begin())) {
-      return;
-    }
-    capture_wal(*base, spool_, next_order());
-  }
+  const ReadAt read = [&](uint64_t at, std::span<uint8_t> into) {
+    return read_file(*wal, at, into);
+  };
+  if (wal_write_destroys(read, offset, data)) capture_wal(*base, spool_, next_order());
   if (offset == 0) expect_wal_header(*base, data);
 }
 
 void Tracker::look_before(FileState& wal) {
-  std::shared_ptr<FileState> base;
-  {
-    const std::scoped_lock lock(wal.mutex);
-    base = wal.base;
-  }
-  if (base == nullptr) return;
-  const std::scoped_lock lock(base->mutex);
-  if (ensure_content(*base).wal != nullptr) capture_wal(*base, spool_, next_order());
+  if (const auto base = base_of(wal)) read_log(*base);
+}
+
+void Tracker::read_log(FileState& database) {
+  const std::scoped_lock lock(database.mutex);
+  if (ensure_content(database).wal != nullptr) capture_wal(database, spool_, next_order());
 }
 
 void Tracker::wrote(TrackedFile* handle, uint64_t offset, uint64_t size) {
@@ -227,6 +220,7 @@ void Tracker::wrote(TrackedFile* handle, uint64_t offset, uint64_t size) {
     const std::scoped_lock lock(base->mutex);
     Content& content = ensure_content(*base);
     content.wal_written_from = std::min(content.wal_written_from, offset);
+    content.wal_unread += size;
     content.quiet_cuts = 0;
     list(base);
   } else if (role == Role::kJournal && offset < kJournalHeaderSize) {
@@ -287,7 +281,17 @@ void Tracker::truncated(TrackedFile* handle, uint64_t new_size) {
   }
 }
 
-void Tracker::before_fsync(TrackedFile*) {}
+void Tracker::before_fsync(TrackedFile* handle) {
+  constexpr uint64_t kMuch = uint64_t{256} << 10;
+  if (handle == nullptr || !on_log_sync_) return;
+  const auto base = base_of(*handle->state);
+  if (base == nullptr) return;
+  {
+    const std::scoped_lock lock(base->mutex);
+    if (base->content == nullptr || base->content->wal_unread < kMuch) return;
+  }
+  on_log_sync_(base);
+}
 
 void Tracker::synced(TrackedFile* handle) {
   if (handle == nullptr) return;

@@ -105,6 +105,12 @@ class Tracker final : public FileObserver {
   void on_shm(std::function<void(const FileState& database, bool present)> callback) {
     on_shm_ = std::move(callback);
   }
+  // Called with the database when its log is synced and much of it was not read yet.
+  void on_log_sync(std::function<void(const std::shared_ptr<FileState>&)> callback) {
+    on_log_sync_ = std::move(callback);
+  }
+  // Takes what was committed in the database's log. Called without locks.
+  void read_log(FileState& database);
   // All databases with content in memory, for heads and for status.
   std::shared_ptr<FileState> find(FileId id);
   std::vector<std::shared_ptr<FileState>> all_states();
@@ -150,6 +156,7 @@ class Tracker final : public FileObserver {
   uint64_t device_ = 0;
   std::shared_ptr<FileState> root_;
   std::function<void(const FileState&, bool)> on_shm_;
+  std::function<void(const std::shared_ptr<FileState>&)> on_log_sync_;
 
   std::mutex names_mutex_;                                           // For all below.
   std::unordered_map<uint64_t, std::shared_ptr<FileState>> states_;  // By inode.

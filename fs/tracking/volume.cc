@@ -57,6 +57,9 @@ Status Volume::start(const ServerContext& context) {
   tracker_->set_next_id(catalog_->new_id());
   tracker_->on_shm(
       [this](const FileState& database, bool present) { watch_heads(database, present); });
+  log_reader_ = std::make_unique<LogReader>(*tracker_);
+  tracker_->on_log_sync(
+      [this](const std::shared_ptr<FileState>& database) { log_reader_->want(database); });
   cutter_ = std::make_unique<Cutter>(*tracker_, *catalog_, *log_);
   WALFS_ASSIGN(scan_, scan_tree(backing_fd_, *tracker_, *catalog_, writer_->fresh, clean_));
   start_threads();

@@ -19,6 +19,7 @@
 #include "fs/mount/hooks.h"
 #include "fs/tracking/content_scan.h"
 #include "fs/tracking/cutter.h"
+#include "fs/tracking/log_reader.h"
 #include "fs/tracking/tracker.h"
 #include "replicator/catalog.h"
 #include "replicator/chunk_uploader.h"
@@ -75,6 +76,7 @@ class Volume final : public ServerHooks {
   std::unique_ptr<Log> log_;
   std::unique_ptr<Uploader> uploader_;
   std::unique_ptr<Tracker> tracker_;
+  std::unique_ptr<LogReader> log_reader_;
   std::unique_ptr<Cutter> cutter_;
   std::unique_ptr<ChunkUploader> chunks_;
   std::unique_ptr<FirstUpload> first_upload_;

@@ -53,7 +53,12 @@ class Application {
     const Bytes bytes(1 + random_() % 3000, static_cast<uint8_t>(random_()));
     size_t written = 0;
     EXPECT_EQ(operations_.write(entry.node, offset, bytes, false, true, written), 0);
-    if (random_() % 3 == 0) operations_.sync(caller_, entry.node, true);
+    if (random_() % 3 == 0) {
+      const auto work = operations_.sync(caller_, entry.node, true, [](int) {});
+      if (work) work();
+    } else if (const auto ahead = operations_.sync_ahead(entry.node)) {
+      ahead();
+    }
     struct stat after {};
     const AttributeChange shorter{.valid = AttributeChange::kSize, .size = offset / 2};
     if (random_() % 5 == 0) operations_.set_attributes(entry.node, shorter, after);
