@@ -12,7 +12,7 @@
 #include <string>
 
 #include "replicator/base/bytes.h"
-#include "replicator/stores/digest.h"
+#include "replicator/base/digest.h"
 
 namespace walfs {
 

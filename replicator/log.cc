@@ -7,36 +7,10 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 
 #include "replicator/time.h"
 
 namespace walfs {
-
-OwnedFd& OwnedFd::operator=(OwnedFd&& other) noexcept {
-  if (this != &other) {
-    reset();
-    fd_ = other.release();
-  }
-  return *this;
-}
-
-int OwnedFd::release() {
-  const int fd = fd_;
-  fd_ = -1;
-  return fd;
-}
-
-void OwnedFd::reset() {
-  if (fd_ >= 0) ::close(fd_);
-  fd_ = -1;
-}
-
-int64_t steady_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
 
 Log::Log(Catalog& catalog, std::string spool, Position last)
     : catalog_(catalog), spool_(std::move(spool)), last_(last.value), sealed_(last.value) {}
@@ -53,7 +27,8 @@ Result<Position> Log::append(Point& point) {
   WALFS_TRY(recover());
   if (renamed_) WALFS_TRY(commit_renamed());
   if (writer_ == nullptr) {
-    file_ = OwnedFd(::open(open_path().c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+    file_ =
+        FileDescriptor(::open(open_path().c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
     if (!file_.valid()) return error_from_errno("cannot create a segment in " + spool_, errno);
     writer_ = std::make_unique<SegmentWriter>(file_.get());
   }
@@ -89,7 +64,7 @@ Status Log::seal() {
   if (::rename(open_path().c_str(), path.c_str()) != 0) {
     return error_from_errno("cannot rename a segment to " + path, errno);
   }
-  const OwnedFd directory(::open(spool_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const FileDescriptor directory(::open(spool_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (directory.valid()) ::fsync(directory.get());
   writer_.reset();
   file_.reset();

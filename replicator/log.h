@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "replicator/base/file_descriptor.h"
 #include "replicator/base/result.h"
 #include "replicator/catalog.h"
 #include "replicator/change.h"
@@ -21,23 +22,6 @@
 #include "replicator/segment.h"
 
 namespace walfs {
-
-// A file descriptor that closes itself.
-class OwnedFd {
- public:
-  OwnedFd() = default;
-  explicit OwnedFd(int fd) : fd_(fd) {}
-  OwnedFd(OwnedFd&& other) noexcept : fd_(other.release()) {}
-  OwnedFd& operator=(OwnedFd&& other) noexcept;
-  ~OwnedFd() { reset(); }
-  int get() const { return fd_; }
-  bool valid() const { return fd_ >= 0; }
-  int release();
-  void reset();
-
- private:
-  int fd_ = -1;
-};
 
 class Log {
  public:
@@ -69,7 +53,7 @@ class Log {
   std::atomic<uint64_t> last_;
   std::atomic<uint64_t> sealed_;
   std::function<void(PositionRange)> on_sealed_;
-  OwnedFd file_;
+  FileDescriptor file_;
   std::unique_ptr<SegmentWriter> writer_;
   int64_t open_since_ns_ = 0;
   // Applied to the catalog and not yet committed there; without their blocks' bytes.
@@ -80,7 +64,5 @@ class Log {
 
 // The segments in a spool directory, ascending. Files of other names are left alone.
 Result<std::vector<PositionRange>> list_spool(const std::string& spool);
-
-int64_t steady_ns();
 
 }  // namespace walfs

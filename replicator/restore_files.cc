@@ -53,7 +53,8 @@ RestoredTree::RestoredTree(int directory, const RestorePlan& plan,
     : directory_(directory), plan_(plan), paths_(paths) {}
 
 // Whatever a path says, it is resolved beneath our directory and through no symbolic link.
-Result<OwnedFd> RestoredTree::open_beneath(const std::string& path, int flags, mode_t mode) const {
+Result<FileDescriptor> RestoredTree::open_beneath(const std::string& path, int flags,
+                                                  mode_t mode) const {
   struct open_how how {};
   how.flags = static_cast<uint64_t>(flags | O_CLOEXEC | O_NOFOLLOW);
   how.mode = mode;
@@ -61,7 +62,7 @@ Result<OwnedFd> RestoredTree::open_beneath(const std::string& path, int flags, m
   const std::string name = path.empty() ? "." : path;
   const long fd = ::syscall(SYS_openat2, directory_, name.c_str(), &how, sizeof(how));
   if (fd < 0) return error_from_errno("cannot restore " + path, errno);
-  return OwnedFd(static_cast<int>(fd));
+  return FileDescriptor(static_cast<int>(fd));
 }
 
 Status RestoredTree::create() {
@@ -74,14 +75,14 @@ Status RestoredTree::create_one(const PlannedPath& path) {
   if (path.path.empty()) return {};
   const auto [parent, name] = split_path(path.path);
   if (planned.attributes.type == FileType::kDirectory) {
-    WALFS_ASSIGN(const OwnedFd directory, open_beneath(parent, O_RDONLY | O_DIRECTORY));
+    WALFS_ASSIGN(const FileDescriptor directory, open_beneath(parent, O_RDONLY | O_DIRECTORY));
     if (::mkdirat(directory.get(), name.c_str(), 0700) != 0) {
       return error_from_errno("cannot restore " + path.path, errno);
     }
     return {};
   }
   if (planned.attributes.type != FileType::kRegular || files_.contains(path.id)) return {};
-  WALFS_ASSIGN(const OwnedFd file, open_beneath(path.path, O_RDWR | O_CREAT | O_EXCL, 0600));
+  WALFS_ASSIGN(const FileDescriptor file, open_beneath(path.path, O_RDWR | O_CREAT | O_EXCL, 0600));
   if (::ftruncate(file.get(), static_cast<off_t>(planned.size)) != 0) {
     return error_from_errno("cannot restore " + path.path, errno);
   }
@@ -105,7 +106,7 @@ Status RestoredTree::write_block(FileId id, uint64_t index, ByteView data,
   file.checksum += actual;
   if (actual == kZeroBlockHash || offset >= file.planned->size) return {};
   const uint64_t size = std::min<uint64_t>(data.size(), file.planned->size - offset);
-  WALFS_ASSIGN(const OwnedFd fd, open_beneath(file.path, O_WRONLY));
+  WALFS_ASSIGN(const FileDescriptor fd, open_beneath(file.path, O_WRONLY));
   uint64_t done = 0;
   while (done < size) {
     const ssize_t n =
@@ -129,7 +130,7 @@ Status RestoredTree::verify() const {
 
 Status RestoredTree::create_special(const std::string& path, const Attributes& attributes) {
   const auto [parent, name] = split_path(path);
-  WALFS_ASSIGN(const OwnedFd directory, open_beneath(parent, O_RDONLY | O_DIRECTORY));
+  WALFS_ASSIGN(const FileDescriptor directory, open_beneath(parent, O_RDONLY | O_DIRECTORY));
   const int failed =
       attributes.type == FileType::kSymlink
           ? ::symlinkat(attributes.symlink_target.c_str(), directory.get(), name.c_str())
@@ -143,7 +144,7 @@ Status RestoredTree::set_attributes(const std::string& path, const Attributes& a
   const auto fail = [&](const char* what) {
     return error_from_errno(std::string("cannot set ") + what + " of " + path, errno);
   };
-  WALFS_ASSIGN(const OwnedFd file, open_beneath(path, O_PATH));
+  WALFS_ASSIGN(const FileDescriptor file, open_beneath(path, O_PATH));
   if (::fchownat(file.get(), "", attributes.uid, attributes.gid,
                  AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) != 0) {
     return fail("the owner");
@@ -179,7 +180,7 @@ Status RestoredTree::finish() {
       WALFS_TRY(create_special(path.path, planned.attributes));
     } else if (first->second != path.path) {
       const auto [parent, name] = split_path(path.path);
-      WALFS_ASSIGN(const OwnedFd directory, open_beneath(parent, O_RDONLY | O_DIRECTORY));
+      WALFS_ASSIGN(const FileDescriptor directory, open_beneath(parent, O_RDONLY | O_DIRECTORY));
       if (::linkat(directory_, first->second.c_str(), directory.get(), name.c_str(), 0) != 0) {
         return error_from_errno("cannot restore the hard link " + path.path, errno);
       }

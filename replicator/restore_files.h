@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "replicator/base/file_descriptor.h"
 #include "replicator/base/result.h"
-#include "replicator/log.h"
 #include "replicator/restore_plan.h"
 
 namespace walfs {
@@ -39,7 +39,7 @@ class RestoredTree {
     const PlannedFile* planned = nullptr;
     std::atomic<uint64_t> checksum{0};
   };
-  Result<OwnedFd> open_beneath(const std::string& path, int flags, mode_t mode = 0) const;
+  Result<FileDescriptor> open_beneath(const std::string& path, int flags, mode_t mode = 0) const;
   Status create_one(const PlannedPath& path);
   Status create_special(const std::string& path, const Attributes& attributes);
   Status set_attributes(const std::string& path, const Attributes& attributes);

@@ -106,7 +106,7 @@ Status RestoreDirectory::begin() {
     temporary_.clear();
     return error;
   }
-  fd_ = OwnedFd(::open(temporary_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  fd_ = FileDescriptor(::open(temporary_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!fd_.valid()) return error_from_errno("cannot open " + temporary_, errno);
   return {};
 }
@@ -134,7 +134,7 @@ Status RestoreDirectory::commit() {
     WALFS_TRY(step_aside_and_rename());
   }
   const std::string old = std::exchange(temporary_, {});
-  const OwnedFd parent(
+  const FileDescriptor parent(
       ::open(fs::path(path_).parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!parent.valid() || ::fsync(parent.get()) != 0) {
     return error_from_errno("the directory is restored, but its name could not be flushed", errno);

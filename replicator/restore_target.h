@@ -4,8 +4,8 @@
 
 #include <string>
 
+#include "replicator/base/file_descriptor.h"
 #include "replicator/base/result.h"
-#include "replicator/log.h"
 
 namespace walfs {
 
@@ -29,7 +29,7 @@ class RestoreDirectory {
   std::string path_;       // Absolute.
   std::string temporary_;  // "" before begin and after commit.
   bool exists_ = false;
-  OwnedFd fd_;
+  FileDescriptor fd_;
 };
 
 }  // namespace walfs

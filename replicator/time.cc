@@ -64,6 +64,12 @@ int64_t now_ns() {
   return now.tv_sec * kSecond + now.tv_nsec;
 }
 
+int64_t steady_ns() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return int64_t{now.tv_sec} * kSecond + now.tv_nsec;
+}
+
 std::string format_time(int64_t time_ns) {
   time_t seconds = time_ns / kSecond;
   int64_t rest_ns = time_ns % kSecond;

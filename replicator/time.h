@@ -8,7 +8,8 @@
 
 namespace walfs {
 
-int64_t now_ns();  // Since 1970, UTC.
+int64_t now_ns();     // Since 1970, UTC.
+int64_t steady_ns();  // Of a clock that nobody sets, for durations.
 
 std::string format_time(int64_t time_ns);  // 2026-03-01T12:30:05.250Z
 

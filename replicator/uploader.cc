@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <random>
 
+#include "replicator/base/file_descriptor.h"
 #include "replicator/log.h"
 #include "replicator/segment.h"
 #include "replicator/time.h"
@@ -152,7 +153,7 @@ Status Uploader::check_not_replaced() {
 }
 
 Status Uploader::put_segment(const std::string& path, const Waiting& segment) {
-  const OwnedFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file.valid()) return error_from_errno("cannot open " + path, errno);
   const std::string key = segment_key(segment.range);
   Status put =

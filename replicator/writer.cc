@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "replicator/base/file_descriptor.h"
 #include "replicator/keys.h"
 #include "replicator/log.h"
 #include "replicator/replica.h"
@@ -49,7 +50,7 @@ Result<Found> look_at_store(Store& store, bool must_reach) {
 // Whether every checksum in a spooled segment is right: a power cut can leave a file without its
 // bytes.
 bool is_whole(const std::string& path) {
-  const OwnedFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   struct stat attributes {};
   if (!file.valid() || ::fstat(file.get(), &attributes) != 0) return false;
   const auto size = static_cast<uint64_t>(attributes.st_size);

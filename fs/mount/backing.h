@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "fs/mount/descriptor.h"
+#include "replicator/base/file_descriptor.h"
 #include "replicator/base/result.h"
 
 namespace walfs {

@@ -13,7 +13,7 @@
 #include <thread>
 #include <vector>
 
-#include "fs/mount/descriptor.h"
+#include "replicator/base/file_descriptor.h"
 #include "replicator/base/result.h"
 
 namespace walfs {

@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "fs/mount/descriptor.h"
 #include "fs/mount/heads.h"
+#include "replicator/base/file_descriptor.h"
 #include "replicator/base/result.h"
 
 namespace walfs {

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "fs/capture/wal_index.h"
-#include "fs/mount/descriptor.h"
+#include "replicator/base/file_descriptor.h"
 
 namespace walfs {
 

@@ -17,9 +17,9 @@
 #include <string>
 #include <unordered_map>
 
-#include "fs/mount/descriptor.h"
 #include "fs/mount/sync_ahead.h"
 #include "fs/tracking/observer.h"
+#include "replicator/base/file_descriptor.h"
 
 namespace walfs {
 

@@ -17,9 +17,9 @@
 #include <string>
 
 #include "fs/mount/caller.h"
-#include "fs/mount/descriptor.h"
 #include "fs/mount/nodes.h"
 #include "fs/tracking/observer.h"
+#include "replicator/base/file_descriptor.h"
 
 namespace walfs {
 

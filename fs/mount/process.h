@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "fs/mount/descriptor.h"
+#include "replicator/base/file_descriptor.h"
 #include "replicator/base/result.h"
 
 namespace walfs {

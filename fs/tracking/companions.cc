@@ -47,7 +47,7 @@ std::shared_ptr<FileState> Tracker::open_state(const std::shared_ptr<FileState>&
   if (attributes.st_dev != device_) return nullptr;
   const bool openable = S_ISREG(attributes.st_mode) || S_ISDIR(attributes.st_mode);
   const int flags = openable ? O_RDONLY | O_NONBLOCK : O_PATH;
-  OwnedFd fd(::openat(directory, name.c_str(), flags | O_NOFOLLOW | O_CLOEXEC));
+  FileDescriptor fd(::openat(directory, name.c_str(), flags | O_NOFOLLOW | O_CLOEXEC));
   if (!fd.valid() || ::fstat(fd.get(), &attributes) != 0) return nullptr;
   {
     const std::scoped_lock lock(names_mutex_);

@@ -6,6 +6,8 @@
 #include <chrono>
 #include <thread>
 
+#include "replicator/time.h"
+
 namespace walfs {
 namespace {
 

@@ -181,7 +181,7 @@ bool open_own(FileState& file) {
   if (file.own_fd.valid()) return true;
   if (file.path_fd < 0) return false;
   const std::string alias = "/proc/self/fd/" + std::to_string(file.path_fd);
-  file.own_fd = OwnedFd(::open(alias.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  file.own_fd = FileDescriptor(::open(alias.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   return file.own_fd.valid();
 }
 

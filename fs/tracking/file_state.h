@@ -18,8 +18,8 @@
 #include "fs/capture/byte_ranges.h"
 #include "fs/capture/wal_follower.h"
 #include "fs/tracking/commit.h"
+#include "replicator/base/file_descriptor.h"
 #include "replicator/catalog.h"
-#include "replicator/log.h"
 
 namespace walfs {
 
@@ -90,8 +90,8 @@ struct FileState : std::enable_shared_from_this<FileState> {
 
   Role role = Role::kNameOnly;
   bool is_regular = false;
-  int path_fd = -1;  // Of the mount, while attached.
-  OwnedFd own_fd;    // O_RDONLY, opened when first needed.
+  int path_fd = -1;       // Of the mount, while attached.
+  FileDescriptor own_fd;  // O_RDONLY, opened when first needed.
   unsigned writers = 0;
   std::shared_ptr<FileState> base;   // The database of a companion.
   std::unique_ptr<Content> content;  // Loaded when first needed.

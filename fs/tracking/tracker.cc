@@ -13,6 +13,7 @@
 #include "fs/capture/journal.h"
 #include "fs/capture/sqlite_header.h"
 #include "fs/capture/wal_overwrite.h"
+#include "replicator/time.h"
 
 namespace walfs {
 namespace {
@@ -29,7 +30,7 @@ Tracker::Tracker(Catalog& catalog, std::string spool, int root_fd, std::atomic<u
   struct stat attributes {};
   if (::fstat(root_fd, &attributes) == 0) device_ = attributes.st_dev;
   root_ = std::make_shared<FileState>(kRootId, attributes.st_ino);
-  root_->own_fd = OwnedFd(::openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  root_->own_fd = FileDescriptor(::openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   states_.emplace(root_->inode, root_);
   by_id_.emplace(kRootId, root_);
   ids_.emplace(root_->inode, kRootId);

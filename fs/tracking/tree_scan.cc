@@ -53,7 +53,7 @@ Result<std::vector<std::string>> list_names(int directory) {
 }
 
 bool is_database_or_empty(int directory, const std::string& name) {
-  const OwnedFd file(
+  const FileDescriptor file(
       ::openat(directory, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   struct stat attributes {};
   if (!file.valid() || ::fstat(file.get(), &attributes) != 0 || !S_ISREG(attributes.st_mode))
@@ -66,7 +66,7 @@ bool is_database_or_empty(int directory, const std::string& name) {
 }
 
 bool is_live_journal(int directory, const std::string& name) {
-  const OwnedFd file(
+  const FileDescriptor file(
       ::openat(directory, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   struct stat attributes {};
   if (!file.valid() || ::fstat(file.get(), &attributes) != 0) return false;
@@ -99,7 +99,7 @@ class Walk {
       Found found;
       found.name = name;
       found.path = prefix + name;
-      const OwnedFd file(::openat(fd, name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+      const FileDescriptor file(::openat(fd, name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
       if (!file.valid() || ::fstat(file.get(), &found.attributes) != 0) continue;
       if (found.attributes.st_dev != device_) continue;
       const CompanionName companion = parse_companion_name(name);
@@ -110,7 +110,7 @@ class Walk {
           found.companion && companion.kind == CompanionKind::kJournal && is_live_journal(fd, name);
       WALFS_TRY(visit_(inode, found, file.get()));
       if (!S_ISDIR(found.attributes.st_mode)) continue;
-      const OwnedFd below(
+      const FileDescriptor below(
           ::openat(fd, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
       if (below.valid())
         WALFS_TRY(directory(below.get(), found.attributes.st_ino, found.path + "/"));

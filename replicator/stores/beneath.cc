@@ -9,7 +9,7 @@
 
 namespace walfs {
 
-UniqueFd open_beneath(int root, const std::string& path, int flags, unsigned mode) {
+FileDescriptor open_beneath(int root, const std::string& path, int flags, unsigned mode) {
   struct open_how how {};
   how.flags = static_cast<uint64_t>(static_cast<unsigned>(flags)) | O_CLOEXEC;
   how.mode = mode;
@@ -19,7 +19,7 @@ UniqueFd open_beneath(int root, const std::string& path, int flags, unsigned mod
   do {
     fd = syscall(SYS_openat2, root, name, &how, sizeof(how));
   } while (fd < 0 && (errno == EINTR || errno == EAGAIN));
-  return UniqueFd(static_cast<int>(fd));
+  return FileDescriptor(static_cast<int>(fd));
 }
 
 }  // namespace walfs

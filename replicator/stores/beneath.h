@@ -5,11 +5,11 @@
 #include <cstdint>
 #include <string>
 
-#include "replicator/stores/unique_fd.h"
+#include "replicator/base/file_descriptor.h"
 
 namespace walfs {
 
 // `path` is relative; "" is the root itself. Invalid with errno on failure, as open(2).
-UniqueFd open_beneath(int root, const std::string& path, int flags, unsigned mode = 0);
+FileDescriptor open_beneath(int root, const std::string& path, int flags, unsigned mode = 0);
 
 }  // namespace walfs

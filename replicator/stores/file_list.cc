@@ -78,7 +78,7 @@ Result<std::vector<std::string>> Walk::read_names(Directory& directory,
 }
 
 Status Walk::directory(const std::string& path) {
-  UniqueFd fd = open_beneath(root_, path, O_RDONLY | O_DIRECTORY);
+  FileDescriptor fd = open_beneath(root_, path, O_RDONLY | O_DIRECTORY);
   if (!fd.valid() && (errno == ENOENT || errno == ENOTDIR)) return {};  // Removed meanwhile.
   if (!fd.valid()) return error_from_errno("cannot open the directory " + path, errno);
   Directory open(fdopendir(fd.get()));
@@ -112,7 +112,7 @@ Result<std::vector<ObjectInfo>> list_files(int root, const std::string& prefix,
   return walk.take();
 }
 
-void remove_files_older_than(UniqueFd directory, int64_t unix_s) {
+void remove_files_older_than(FileDescriptor directory, int64_t unix_s) {
   const Directory open(fdopendir(directory.get()));
   if (!open) return;
   directory.release();

@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
+#include "replicator/base/file_descriptor.h"
 #include "replicator/base/result.h"
 #include "replicator/stores/store.h"
-#include "replicator/stores/unique_fd.h"
 
 namespace walfs {
 
@@ -18,6 +18,6 @@ Result<std::vector<ObjectInfo>> list_files(int root, const std::string& prefix,
 
 // Removes the regular files of a directory that were last changed before `unix_s`; failures are
 // passed over. Takes the directory's descriptor.
-void remove_files_older_than(UniqueFd directory, int64_t unix_s);
+void remove_files_older_than(FileDescriptor directory, int64_t unix_s);
 
 }  // namespace walfs

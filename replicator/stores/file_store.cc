@@ -10,8 +10,8 @@
 #include <cstdio>
 #include <ctime>
 
+#include "replicator/base/digest.h"
 #include "replicator/stores/beneath.h"
-#include "replicator/stores/digest.h"
 #include "replicator/stores/file_list.h"
 #include "replicator/stores/object_body.h"
 #include "replicator/stores/object_key.h"
@@ -45,7 +45,7 @@ Status make_path(const std::string& path) {
       return error_from_errno("cannot create the directory " + directory, errno);
     }
     const std::string parent = parent_of(directory);
-    const UniqueFd fd(
+    const FileDescriptor fd(
         open(parent.empty() ? "/" : parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!fd.valid() || fsync(fd.get()) != 0) {
       return error_from_errno("cannot flush the directory " + parent, errno);
@@ -81,7 +81,7 @@ class TemporaryFile {
       return error_from_errno("cannot get a random number", errno);
     }
     std::string name = std::string(kTemporary) + "/" + to_hex(random);
-    UniqueFd fd = open_beneath(root, name, O_WRONLY | O_CREAT | O_EXCL, kFileMode);
+    FileDescriptor fd = open_beneath(root, name, O_WRONLY | O_CREAT | O_EXCL, kFileMode);
     if (!fd.valid()) return error_from_errno("cannot create a file in the replica", errno);
     return TemporaryFile(root, std::move(name), std::move(fd));
   }
@@ -107,21 +107,21 @@ class TemporaryFile {
   }
 
  private:
-  TemporaryFile(int root, std::string name, UniqueFd fd)
+  TemporaryFile(int root, std::string name, FileDescriptor fd)
       : root_(root), name_(std::move(name)), fd_(std::move(fd)) {}
   int root_;
   std::string name_;
-  UniqueFd fd_;
+  FileDescriptor fd_;
   bool moved_ = false;
 };
 
 }  // namespace
 
 Result<std::unique_ptr<Store>> open_file_store(const std::string& path, bool create) {
-  UniqueFd root(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  FileDescriptor root(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!root.valid() && errno == ENOENT && create) {
     WALFS_TRY(make_path(path));
-    root = UniqueFd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    root = FileDescriptor(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   }
   if (!root.valid()) {
     const int error = errno;
@@ -137,15 +137,15 @@ Result<std::unique_ptr<Store>> open_file_store(const std::string& path, bool cre
 }
 
 void FileStore::sweep() {
-  UniqueFd fd = open_beneath(root_.get(), kTemporary, O_RDONLY | O_DIRECTORY);
+  FileDescriptor fd = open_beneath(root_.get(), kTemporary, O_RDONLY | O_DIRECTORY);
   if (!fd.valid()) return;
   remove_files_older_than(std::move(fd), time(nullptr) - kLeftoverAgeS);
 }
 
 // Opens the directory of keys and makes it if needed. Its own name and those above it are durable
 // when this returns, even if another thread made them a moment ago.
-Result<UniqueFd> FileStore::make_directory(const std::string& path) {
-  UniqueFd fd = open_beneath(root_.get(), path, O_RDONLY | O_DIRECTORY);
+Result<FileDescriptor> FileStore::make_directory(const std::string& path) {
+  FileDescriptor fd = open_beneath(root_.get(), path, O_RDONLY | O_DIRECTORY);
   const std::lock_guard lock(mutex_);
   if (fd.valid() && (path.empty() || durable_directories_.contains(path))) return fd;
   for (size_t slash = 0; slash != std::string::npos;) {
@@ -154,7 +154,8 @@ Result<UniqueFd> FileStore::make_directory(const std::string& path) {
     if (mkdirat(root_.get(), directory.c_str(), kDirectoryMode) != 0 && errno != EEXIST) {
       return error_from_errno("cannot create the directory " + name(directory), errno);
     }
-    const UniqueFd parent = open_beneath(root_.get(), parent_of(directory), O_RDONLY | O_DIRECTORY);
+    const FileDescriptor parent =
+        open_beneath(root_.get(), parent_of(directory), O_RDONLY | O_DIRECTORY);
     if (!parent.valid() || fsync(parent.get()) != 0) {
       return error_from_errno("cannot flush the directory above " + name(directory), errno);
     }
@@ -167,7 +168,7 @@ Result<UniqueFd> FileStore::make_directory(const std::string& path) {
 
 Status FileStore::put(const std::string& key, const ObjectBody& body, PutMode mode) {
   WALFS_TRY(check_key(key));
-  WALFS_ASSIGN(const UniqueFd directory, make_directory(parent_of(key)));
+  WALFS_ASSIGN(const FileDescriptor directory, make_directory(parent_of(key)));
   const auto conflict = [&] {
     return Error{Errc::kConflict, "cannot write " + name(key) + ": it is there already"};
   };
@@ -175,7 +176,7 @@ Status FileStore::put(const std::string& key, const ObjectBody& body, PutMode mo
       faccessat(directory.get(), last_part(key).c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
     return conflict();  // Seen before the body is copied; the rename decides.
   }
-  WALFS_ASSIGN(const UniqueFd temporary_directory, make_directory(kTemporary));
+  WALFS_ASSIGN(const FileDescriptor temporary_directory, make_directory(kTemporary));
   WALFS_ASSIGN(TemporaryFile file, TemporaryFile::create(root_.get()));
   WALFS_TRY(write_body(file.fd(), body, name(key)));
   const int error = file.move_to(directory.get(), last_part(key), mode);
@@ -187,10 +188,10 @@ Status FileStore::put(const std::string& key, const ObjectBody& body, PutMode mo
   return {};
 }
 
-Result<UniqueFd> FileStore::open_object(const std::string& key, uint64_t& size) {
+Result<FileDescriptor> FileStore::open_object(const std::string& key, uint64_t& size) {
   WALFS_TRY(check_key(key));
   // O_NONBLOCK: a pipe in the replica must not hold us up.
-  UniqueFd fd = open_beneath(root_.get(), key, O_RDONLY | O_NONBLOCK);
+  FileDescriptor fd = open_beneath(root_.get(), key, O_RDONLY | O_NONBLOCK);
   if (!fd.valid()) {
     const int error = errno;
     if (error == ELOOP) {
@@ -208,7 +209,7 @@ Result<UniqueFd> FileStore::open_object(const std::string& key, uint64_t& size) 
   return fd;
 }
 
-Result<Bytes> FileStore::read(const UniqueFd& file, const std::string& key, ByteRange range) {
+Result<Bytes> FileStore::read(const FileDescriptor& file, const std::string& key, ByteRange range) {
   Bytes bytes(range.size);
   const auto status =
       read_body(ObjectBody::of_file(file.get(), range.offset, range.size), 0, bytes);
@@ -220,7 +221,7 @@ Result<Bytes> FileStore::read(const UniqueFd& file, const std::string& key, Byte
 
 Result<Bytes> FileStore::get(const std::string& key, uint64_t max_size) {
   uint64_t size = 0;
-  WALFS_ASSIGN(const UniqueFd file, open_object(key, size));
+  WALFS_ASSIGN(const FileDescriptor file, open_object(key, size));
   if (size > max_size) {
     return Error{Errc::kDamaged, "cannot read " + name(key) + ": it is longer than it may be"};
   }
@@ -229,7 +230,7 @@ Result<Bytes> FileStore::get(const std::string& key, uint64_t max_size) {
 
 Result<Bytes> FileStore::get_range(const std::string& key, ByteRange range) {
   uint64_t size = 0;
-  WALFS_ASSIGN(const UniqueFd file, open_object(key, size));
+  WALFS_ASSIGN(const FileDescriptor file, open_object(key, size));
   if (range.offset > size || range.size > size - range.offset) {
     return Error{Errc::kDamaged,
                  "cannot read a part of " + name(key) + ": it is shorter than expected"};
@@ -239,7 +240,7 @@ Result<Bytes> FileStore::get_range(const std::string& key, ByteRange range) {
 
 Result<ObjectInfo> FileStore::head(const std::string& key) {
   uint64_t size = 0;
-  WALFS_ASSIGN(const UniqueFd file, open_object(key, size));
+  WALFS_ASSIGN(const FileDescriptor file, open_object(key, size));
   return ObjectInfo{key, size};
 }
 
@@ -251,7 +252,8 @@ Result<std::vector<ObjectInfo>> FileStore::list(const std::string& prefix, const
 
 Status FileStore::remove(const std::string& key) {
   WALFS_TRY(check_key(key));
-  const UniqueFd directory = open_beneath(root_.get(), parent_of(key), O_RDONLY | O_DIRECTORY);
+  const FileDescriptor directory =
+      open_beneath(root_.get(), parent_of(key), O_RDONLY | O_DIRECTORY);
   const bool done = directory.valid() && unlinkat(directory.get(), last_part(key).c_str(), 0) == 0;
   if (done || errno == ENOENT || errno == ENOTDIR) return {};
   return error_from_errno("cannot remove " + name(key), errno);

@@ -9,9 +9,9 @@
 #include <set>
 #include <string>
 
+#include "replicator/base/file_descriptor.h"
 #include "replicator/base/result.h"
 #include "replicator/stores/store.h"
-#include "replicator/stores/unique_fd.h"
 
 namespace walfs {
 
@@ -20,7 +20,8 @@ Result<std::unique_ptr<Store>> open_file_store(const std::string& path, bool cre
 
 class FileStore final : public Store {
  public:
-  FileStore(std::string path, UniqueFd root) : path_(std::move(path)), root_(std::move(root)) {}
+  FileStore(std::string path, FileDescriptor root)
+      : path_(std::move(path)), root_(std::move(root)) {}
 
   Status put(const std::string& key, const ObjectBody& body, PutMode mode) override;
   Result<Bytes> get(const std::string& key, uint64_t max_size) override;
@@ -36,12 +37,12 @@ class FileStore final : public Store {
 
  private:
   std::string name(const std::string& key) const { return path_ + "/" + key; }
-  Result<UniqueFd> make_directory(const std::string& path);
-  Result<UniqueFd> open_object(const std::string& key, uint64_t& size);
-  Result<Bytes> read(const UniqueFd& file, const std::string& key, ByteRange range);
+  Result<FileDescriptor> make_directory(const std::string& path);
+  Result<FileDescriptor> open_object(const std::string& key, uint64_t& size);
+  Result<Bytes> read(const FileDescriptor& file, const std::string& key, ByteRange range);
 
   const std::string path_;
-  const UniqueFd root_;
+  const FileDescriptor root_;
   std::mutex mutex_;
   std::set<std::string> durable_directories_;  // Those whose names are known to be on the disk.
 };

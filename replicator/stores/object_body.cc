@@ -6,7 +6,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "replicator/stores/digest.h"
+#include "replicator/base/digest.h"
 
 namespace walfs {
 

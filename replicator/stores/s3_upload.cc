@@ -6,7 +6,7 @@
 #include <array>
 #include <cstring>
 
-#include "replicator/stores/digest.h"
+#include "replicator/base/digest.h"
 #include "replicator/stores/object_body.h"
 
 namespace walfs {

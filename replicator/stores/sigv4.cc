@@ -4,7 +4,7 @@
 #include <ctime>
 #include <map>
 
-#include "replicator/stores/digest.h"
+#include "replicator/base/digest.h"
 
 namespace walfs {
 namespace {

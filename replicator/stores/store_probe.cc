@@ -5,7 +5,7 @@
 #include <array>
 #include <cerrno>
 
-#include "replicator/stores/digest.h"
+#include "replicator/base/digest.h"
 
 namespace walfs {
 

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "replicator/base/file_descriptor.h"
 #include "replicator/epoch.h"
 #include "replicator/keys.h"
 #include "replicator/log.h"
@@ -28,7 +29,7 @@ inline Bytes read_fd(int fd) {
 }
 
 inline Bytes make_segment(const std::vector<Point>& points) {
-  const OwnedFd file(::memfd_create("segment", MFD_CLOEXEC));
+  const FileDescriptor file(::memfd_create("segment", MFD_CLOEXEC));
   SegmentWriter writer(file.get());
   for (const Point& point : points) EXPECT_TRUE(writer.add(point).ok());
   EXPECT_TRUE(writer.finish().ok());

@@ -54,7 +54,7 @@ class TrackedDirectory {
   // ---- Beginning and end, as a server's.
 
   void start() {
-    root_fd_ = OwnedFd(::open(source().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    root_fd_ = FileDescriptor(::open(source().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     catalog_ = std::move(*Catalog::open(scratch_.path("state/catalog.db")));
     const bool clean = catalog_->header().clean;
     auto writer = begin_writing(store, *catalog_, spool(), "memory://test", "test", false);
@@ -251,7 +251,7 @@ class TrackedDirectory {
 
   const Options options_;
   ScratchDirectory scratch_;
-  OwnedFd root_fd_;
+  FileDescriptor root_fd_;
   std::atomic<uint64_t> order_{0};
   std::unique_ptr<Catalog> catalog_;
   std::optional<WriterStart> writer_;

@@ -125,7 +125,8 @@ TEST_F(LogTest, SealsNoSegmentWithoutAPointAfterItsFirstPointFailed) {
     GTEST_SKIP() << "needs the right to mount";
   }
   {
-    const OwnedFd filler(::open((spool_ + "/filler").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    const FileDescriptor filler(
+        ::open((spool_ + "/filler").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
     const Bytes page(4096);
     EXPECT_EQ(::write(filler.get(), page.data(), page.size()), 4096);
   }
@@ -215,10 +216,10 @@ TEST(Spool, ThatIsNotThereIsAnError) {
   EXPECT_EQ(list_spool("/nowhere/at/all").error().code, Errc::kNothingThere);
 }
 
-TEST(OwnedFd, ClosesOnceAndCanBeMoved) {
-  OwnedFd first(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+TEST(FileDescriptor, ClosesOnceAndCanBeMoved) {
+  FileDescriptor first(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   const int number = first.get();
-  OwnedFd second(std::move(first));
+  FileDescriptor second(std::move(first));
   EXPECT_EQ(second.get(), number);
   second.reset();
   EXPECT_FALSE(second.valid());

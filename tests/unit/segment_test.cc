@@ -73,7 +73,7 @@ class Segment : public ::testing::Test {
   Segment() : file_(::memfd_create("segment", MFD_CLOEXEC)), writer_(file_.get()) {}
   Bytes bytes() const { return test::read_fd(file_.get()); }
 
-  OwnedFd file_;
+  FileDescriptor file_;
   SegmentWriter writer_;
 };
 

@@ -5,7 +5,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "replicator/stores/digest.h"
+#include "replicator/base/digest.h"
 
 namespace walfs {
 namespace {

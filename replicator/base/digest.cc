@@ -1,4 +1,4 @@
-#include "replicator/stores/digest.h"
+#include "replicator/base/digest.h"
 
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
