@@ -173,6 +173,7 @@ Result<WriterStart> begin_writing(Store& store, Catalog& catalog, const std::str
   writer.start = parent.epoch() == writer.epoch.number
                      ? parent
                      : Position::of(writer.epoch.number, parent.sequence());
+  writer.newest = parent;
   writer.uploaded =
       writer.spooled.empty() ? writer.start : Position{writer.spooled.front().first.value - 1};
   header.url = url;

@@ -16,6 +16,7 @@ struct WriterStart {
   bool fresh = false;    // Nothing that is there is built on: a first upload is needed.
   bool store_has_chunks = false;  // From a first upload that was interrupted, perhaps.
   Position start;                 // The position before the first point.
+  Position newest;                // The last point that there is, of an earlier epoch mostly.
   Position uploaded;              // What the store has when the writer starts.
   std::vector<PositionRange> spooled;
 };

@@ -32,7 +32,7 @@ void ContentComparison::compare(const UnreadFile& unread, const std::atomic<bool
   Bytes buffer;
   while (file != nullptr && !stopping) {
     const std::scoped_lock lock(file->mutex);
-    if (file->role != Role::kContent) break;
+    if (file->role != Role::kContent && !file->kept_hot) break;
     Content& content = tracker_.ensure_content(*file);
     const uint32_t block_size = content.known.block_size;
     const uint64_t end = std::min(offset + kSlice, content.known.size);

@@ -29,7 +29,7 @@ Result<bool> Cutter::cut(const Cut& cut) {
     }
   }
   if (!wait_for_heads(cut)) return false;
-  unsettled_ = false;
+  unsettled_.clear();
   scan_settled_ = true;
   for (const auto& file : active_) {
     const std::scoped_lock lock(file->mutex);
@@ -103,7 +103,8 @@ bool Cutter::wait_for_heads(const Cut& cut) {
 
 void Cutter::look(FileState& file, bool force) {
   Content& content = *file.content;
-  if (file.role == Role::kContent && !content.comparing) {
+  const bool replicated = file.role == Role::kContent || file.kept_hot;
+  if (replicated && !content.comparing) {
     if (content.known.database || (!content.dirty.empty() && detect_kind(file).database)) {
       look_at_database(file, force);
     } else if ((!content.dirty.empty() || content.size_dirty) && at_boundary(file, force)) {
@@ -111,13 +112,14 @@ void Cutter::look(FileState& file, bool force) {
     }
   }
   ++content.quiet_cuts;
+  if (!replicated) return;
   const bool left = !content.dirty.empty() || content.size_dirty;
-  if (file.role == Role::kContent) {
-    const bool open = content.journal_open && content.known.database;
-    unsettled_ = unsettled_ || content.comparing || (content.doubt != Doubt::kNone && !open) ||
-                 (left && !content.follower.following() && !open);
-    scan_settled_ = scan_settled_ && !content.scanned_dirty;
+  const bool open = content.journal_open && content.known.database;
+  if (content.comparing || (content.doubt != Doubt::kNone && !open) ||
+      (left && !content.follower.following() && !open)) {
+    unsettled_.push_back(file.shared_from_this());
   }
+  scan_settled_ = scan_settled_ && !content.scanned_dirty;
 }
 
 bool Cutter::at_boundary(const FileState& file, bool force) const {
@@ -138,8 +140,13 @@ void Cutter::look_at_database(FileState& file, bool force) {
     if (content.doubt != Doubt::kUnsynced || quiet) capture(file);
     return;
   }
-  if (content.dirty.empty() && !content.size_dirty) return;
-  if (content.journal_open) return;
+  // What has been written, if anything, is known.
+  if (content.dirty.empty() && !content.size_dirty) {
+    content.doubt = Doubt::kNone;
+    return;
+  }
+  // With its journal beside it in the replica it is complete in the middle of a transaction, too.
+  if (content.journal_open && content.hot_journal == nullptr) return;
   const unsigned enough = force || content.doubt == Doubt::kUnverified ? 1 : kQuietCuts;
   if (file.writers == 0 || content.quiet_cuts >= enough) capture(file);
 }
@@ -211,6 +218,10 @@ void Cutter::build_point(const Cut& cut) {
   }
 }
 
+std::string Cutter::unsettled_path() const {
+  return unsettled_.empty() ? "" : tracker_.path_of(*unsettled_.front());
+}
+
 Status Cutter::append_pending() {
   if (pending_.changes.empty()) return {};
   WALFS_ASSIGN(const Position position, log_.append(pending_));
@@ -256,7 +267,7 @@ void Cutter::tidy() {
   for (const auto& file : done) tracker_.prune(file);
   for (const auto& [file, is_database] : std::exchange(changed_kind_, {})) {
     // What became an ordinary file comes with the next cut.
-    if (tracker_.reclassify_companions(file, is_database)) unsettled_ = true;
+    if (tracker_.reclassify_companions(file, is_database)) unsettled_.push_back(file);
   }
 }
 

@@ -54,7 +54,8 @@ class Cutter {
   Result<Position> append_empty();
 
   // Files with changes that have no boundary yet (their transaction is open or unsynced).
-  bool unsettled() const { return unsettled_; }
+  bool unsettled() const { return !unsettled_.empty(); }
+  std::string unsettled_path() const;  // Of one of them; empty if there is none.
   // True when no file was read by the first upload in a state that may not be committed.
   bool scan_settled() const { return scan_settled_; }
   void forget_head(FileId id) { heads_.erase(id); }
@@ -84,7 +85,7 @@ class Cutter {
   std::vector<std::pair<std::shared_ptr<FileState>, bool>> changed_kind_;
   Point pending_;  // Taken from the tracker and not yet in the log.
   std::vector<std::unique_ptr<CommitBuffer>> pending_buffers_;
-  bool unsettled_ = false;
+  std::vector<std::shared_ptr<FileState>> unsettled_;
   bool scan_settled_ = true;
 };
 

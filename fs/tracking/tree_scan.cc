@@ -33,6 +33,7 @@ struct Found {
   struct stat attributes {};
   bool companion = false;
   bool hot_journal = false;
+  uint64_t database_inode = 0;  // Of a hot journal.
 };
 
 Result<std::vector<std::string>> list_names(int directory) {
@@ -108,6 +109,10 @@ class Walk {
                         is_database_or_empty(fd, std::string(companion.database));
       found.hot_journal =
           found.companion && companion.kind == CompanionKind::kJournal && is_live_journal(fd, name);
+      struct stat database {};
+      if (found.hot_journal &&
+          ::fstatat(fd, std::string(companion.database).c_str(), &database, 0) == 0)
+        found.database_inode = database.st_ino;
       WALFS_TRY(visit_(inode, found, file.get()));
       if (!S_ISDIR(found.attributes.st_mode)) continue;
       const FileDescriptor below(
@@ -147,10 +152,11 @@ class Comparison {
   Status visit(uint64_t parent, const Found& found, int path_fd) {
     if (found.companion) {
       if (found.attributes.st_size > 0) companions_.push_back(found.path);
-      // In a fresh start the database goes up as it is, in the middle of a transaction, and its
-      // journal with it, until that has ended.
-      const bool kept = fresh_ || by_inode_.contains(found.attributes.st_ino);
-      if (!found.hot_journal || !kept) return {};
+      // A database that the replica does not have yet goes up as it is, in the middle of a
+      // transaction, and its journal with it, until that has ended.
+      if (!found.hot_journal) return {};
+      WALFS_ASSIGN(const bool known, replica_has_database(found.database_inode));
+      if (known && !by_inode_.contains(found.attributes.st_ino)) return {};
       hot_journals_.push_back(found.path);
     }
     const FileId id = id_of(found);
@@ -187,6 +193,14 @@ class Comparison {
   const std::vector<std::string>& hot_journals() const { return hot_journals_; }
 
  private:
+  // The database was visited before its journal, whose name is longer.
+  Result<bool> replica_has_database(uint64_t inode) {
+    const auto id = ids_.find(inode);
+    if (fresh_ || id == ids_.end()) return false;
+    WALFS_ASSIGN(const auto content, catalog_.content(id->second));
+    return content && content->database;
+  }
+
   FileId id_of(const Found& found) {
     const auto known = ids_.find(found.attributes.st_ino);
     if (known != ids_.end()) return known->second;

@@ -166,7 +166,9 @@ void Volume::make_cut(Cut cut, const std::vector<uint64_t>& tokens) {
     complete_tokens(tokens);
     return;
   }
+  const std::string path = cutter_->unsettled_path();
   const std::scoped_lock lock(mutex_);
+  unsettled_path_ = path;
   for (const uint64_t token : tokens) tokens_[token] = Position{};  // Try again.
   changed_.notify_all();
 }
@@ -297,6 +299,11 @@ bool Volume::first_upload_done() const {
   return snapshot_done_;
 }
 
+// An epoch without a point yet has no position of its own.
+std::string Volume::shown(Position position) const {
+  return (position == writer_->start ? writer_->newest : position).to_string();
+}
+
 Result<json> Volume::sync(int64_t timeout_ms) {
   const auto deadline = std::chrono::steady_clock::now() + milliseconds(timeout_ms);
   std::optional<Position> position;
@@ -325,8 +332,9 @@ Result<json> Volume::sync(int64_t timeout_ms) {
   if (!position) {
     const std::scoped_lock lock(mutex_);
     if (log_error_) return *log_error_;
+    const std::string file = unsettled_path_.empty() ? "a file" : unsettled_path_;
     return Error{Errc::kRetry,
-                 "not everything could be captured in time: a file is being read or written"};
+                 "not everything could be captured in time: " + file + " is being written or read"};
   }
   const auto left = [&] {
     return std::max(milliseconds(0), std::chrono::duration_cast<milliseconds>(
@@ -349,15 +357,15 @@ Result<json> Volume::sync(int64_t timeout_ms) {
     }
     return Error{status.fenced ? Errc::kConflict : Errc::kRetry, message};
   }
-  return json{{"position", position->to_string()}};
+  return json{{"position", shown(*position)}};
 }
 
 json Volume::status() {
   const UploadStatus upload = uploader_->status();
   json answer;
   answer["replica"] = store_->describe();
-  answer["position"] = log_->last().to_string();
-  answer["uploaded_position"] = upload.uploaded.to_string();
+  answer["position"] = shown(log_->last());
+  answer["uploaded_position"] = shown(upload.uploaded);
   answer["lag_ms"] =
       upload.oldest_waiting_ns == 0 ? 0 : (steady_ns() - upload.oldest_waiting_ns) / kMs;
   answer["backlog"] = {{"segments", upload.segments_waiting}, {"bytes", upload.bytes_waiting}};

@@ -63,6 +63,7 @@ class Volume final : public ServerHooks {
   void watch_heads(const FileState& database, bool present);
   std::vector<std::string> paths_to_flush();
   bool first_upload_done() const;
+  std::string shown(Position position) const;
 
   std::string state_path_;
   int backing_fd_ = -1;
@@ -94,7 +95,8 @@ class Volume final : public ServerHooks {
   std::deque<nlohmann::json> requests_;  // To the flusher.
   uint64_t next_token_ = 1;
   std::map<uint64_t, std::optional<Position>>
-      tokens_;  // Of sync calls: the position once it is known.
+      tokens_;                  // Of sync calls: the position once it is known.
+  std::string unsettled_path_;  // Why the last sync had to try again; empty if not for a file.
   bool scan_done_ = false;
   bool snapshot_wanted_ = false;
   std::optional<Snapshot> snapshot_;

@@ -208,5 +208,15 @@ TEST_F(History, ATimeBeforeTheFirstPointIsNotThere) {
   EXPECT_FALSE(std::filesystem::exists(directory_.beside("early")));
 }
 
+TEST_F(History, APositionThatSyncTellsCanBeRestoredAlsoWhenNothingChangedSinceTheMount) {
+  { Counter(directory_.path("a.db"), "wal", "NORMAL").commit(1); }
+  directory_.sync();
+  directory_.unmount();
+  directory_.mount();
+  const std::string position = directory_.sync();
+  const std::string restored = directory_.restore({"--at", position});
+  EXPECT_EQ(commits_in(restored + "/a.db"), 1);
+}
+
 }  // namespace
 }  // namespace walfs::test

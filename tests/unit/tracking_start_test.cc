@@ -32,6 +32,19 @@ void make_database(const std::string& path, int rows, const char* mode, bool hot
   EXPECT_EQ(sqlite3_close(db), SQLITE_OK);
 }
 
+// A database, and beside it the journal of a transaction that was under way when its process died.
+void make_database_with_hot_journal(const std::string& path, const std::string& elsewhere) {
+  make_database(elsewhere, 200, "DELETE");
+  sqlite3* db = nullptr;
+  ASSERT_EQ(sqlite3_open(elsewhere.c_str(), &db), SQLITE_OK);
+  EXPECT_EQ(sqlite3_exec(db, "PRAGMA cache_size=5; BEGIN; UPDATE t SET b=zeroblob(600)", nullptr,
+                         nullptr, nullptr),
+            SQLITE_OK);
+  std::filesystem::copy_file(elsewhere, path);
+  std::filesystem::copy_file(elsewhere + "-journal", path + "-journal");
+  sqlite3_close(db);
+}
+
 // How many blocks with bytes the segments behind a position hold.
 size_t blocks_after(TrackedDirectory& directory, Position position) {
   size_t blocks = 0;
@@ -97,6 +110,44 @@ TEST(TrackingStart, AFirstUploadHasWhatLiesInALogOnly) {
       &count, nullptr);
   sqlite3_close(db);
   EXPECT_EQ(count, "50");
+}
+
+std::string restored_rows(const std::string& path) {
+  sqlite3* db = nullptr;
+  EXPECT_EQ(sqlite3_open(path.c_str(), &db), SQLITE_OK);
+  std::string rows;
+  sqlite3_exec(
+      db, "SELECT count(*) FROM t WHERE length(b)=700",
+      [](void* out, int, char** values, char**) {
+        *static_cast<std::string*>(out) = values[0];
+        return 0;
+      },
+      &rows, nullptr);
+  sqlite3_close(db);
+  return rows;
+}
+
+// I5: SQLite rolls the transaction back in what is restored as it would have here.
+TEST(TrackingStart, ADatabaseThatCameWithAHotJournalWhileNobodyLookedIsCompleteWithIt) {
+  TrackedDirectory directory(kNotStarted);
+  directory.start();
+  directory.finish_first_upload();
+  directory.finish();
+  directory.abandon();
+  make_database_with_hot_journal(directory.source("y.db"), directory.spool() + ".y.db");
+  directory.start();
+  directory.finish_first_upload();
+  directory.sync();
+  EXPECT_EQ(restored_rows(directory.restore(directory.log().sealed()) + "/y.db"), "200");
+  directory.restart();
+  EXPECT_EQ(restored_rows(directory.restore(directory.writer().newest) + "/y.db"), "200");
+
+  TrackedDatabases databases(directory);
+  databases.open("y.db");
+  EXPECT_EQ(databases.exec("y.db", "SELECT count(*) FROM t WHERE length(b)=700"), "200");
+  databases.close("y.db");
+  directory.sync();
+  directory.expect_all_restored();
 }
 
 // I5: nothing is sent for what is the same, and only blocks that differ.
