@@ -94,6 +94,8 @@ class Operations {
   // Data (operations_data.cc). Handles are counted per node; there is nothing else to a handle.
   int create(const Caller& caller, NodeId parent, const char* name, mode_t mode, int flags,
              Entry& out);
+  // O_TMPFILE: a file in no directory yet. It gets its name by make_link.
+  int create_unnamed(const Caller& caller, NodeId parent, mode_t mode, int flags, Entry& out);
   int open(NodeId node, int flags, bool clear_suid_sgid);
   void release(NodeId node, int flags);
   int read(NodeId node, uint64_t offset, std::span<uint8_t> buffer, size_t& out_size);

@@ -53,6 +53,26 @@ int Operations::create(const Caller& caller, NodeId parent_id, const char* name,
   return 0;
 }
 
+int Operations::create_unnamed(const Caller& caller, NodeId parent_id, mode_t mode, int flags,
+                               Entry& out) {
+  NodePtr parent = nodes_.get(parent_id);
+  if (!parent) return ESTALE;
+  FileDescriptor fd;
+  {
+    ActAs act(caller);
+    // Whether it may get a name (O_EXCL) is for the kernel to decide.
+    fd.reset(openat(parent->path_fd(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode));
+  }
+  if (!fd.valid() || fstat(fd.get(), &out.attributes) != 0) return errno;
+  FileDescriptor path_fd(reopen(fd.get(), O_PATH));
+  if (!path_fd.valid()) return errno;
+  NodePtr node = nodes_.acquire(std::move(path_fd), out.attributes, nullptr, nullptr);
+  out.node = node->id();
+  node->adopt_handle(std::move(fd));
+  if (can_write(flags)) observer_.opened_writable(node->tracked());
+  return 0;
+}
+
 int Operations::open(NodeId id, int flags, bool clear_suid_sgid) {
   NodePtr node = nodes_.get(id);
   if (!node) return ESTALE;

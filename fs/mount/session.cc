@@ -19,6 +19,7 @@
 #include "fs/mount/fuse_api.h"
 #include "fs/mount/reader_gate.h"
 #include "fs/mount/request.h"
+#include "fs/mount/unnamed.h"
 
 namespace walfs {
 namespace {
@@ -50,15 +51,16 @@ class RequestBuffer {
 
 class FuseSession : public Session {
  public:
-  FuseSession(int device_fd, const SessionOptions& options)
+  FuseSession(int device_fd, Operations& operations, const SessionOptions& options)
       : device_fd_(device_fd),
+        operations_(operations),
         options_(options),
         gate_(std::max(2, static_cast<int>(std::thread::hardware_concurrency()) / 4)) {}
   ~FuseSession() override {
     if (session_ != nullptr) fuse_session_destroy(session_);
   }
 
-  Status open(Operations& operations);
+  Status open();
   Status handshake() override;
   Status run() override;
   void wait_until_idle(int64_t timeout_ms) override;
@@ -70,11 +72,13 @@ class FuseSession : public Session {
   // The request's size; 0 at the end of the connection; or -1.
   ssize_t read_one(RequestBuffer& buffer);
   void process(RequestBuffer& buffer, size_t size);
+  void serve_unnamed(const uint8_t* request, size_t size);
   void serve_requests();
   void wait_awake();
   static ssize_t answer_init(int fd, const iovec* parts, int count);
 
   const int device_fd_;
+  Operations& operations_;
   const SessionOptions options_;
   fuse_session* session_ = nullptr;
   ReaderGate gate_;
@@ -115,11 +119,11 @@ bool may_take_long(const uint8_t* request, size_t size) {
 // then does it skip a GETXATTR of security.capability before every write.
 thread_local bool kill_priv_offered = false;
 
-Status FuseSession::open(Operations& operations) {
+Status FuseSession::open() {
   char program[] = "walfs";
   char* arguments[] = {program, nullptr};
   fuse_args args = FUSE_ARGS_INIT(1, arguments);
-  session_ = fuse_session_new(&args, &fuse_callbacks(), sizeof(fuse_lowlevel_ops), &operations);
+  session_ = fuse_session_new(&args, &fuse_callbacks(), sizeof(fuse_lowlevel_ops), &operations_);
   fuse_opt_free_args(&args);
   if (session_ == nullptr) return Error{Errc::kIo, "libfuse cannot make a session"};
 #if WALFS_LIBFUSE >= 314
@@ -185,8 +189,20 @@ void FuseSession::process(RequestBuffer& buffer, size_t size) {
   request.size = size;
   request.mem = buffer.data();
   request.fd = -1;
-  fuse_session_process_buf(session_, &request);
+  if (header.opcode == kOpcodeUnnamed) {
+    serve_unnamed(buffer.data(), size);
+  } else {
+    fuse_session_process_buf(session_, &request);
+  }
   being_served_.fetch_sub(1, std::memory_order_release);
+}
+
+void FuseSession::serve_unnamed(const uint8_t* request, size_t size) {
+  const Unnamed made = make_unnamed(operations_, request, size);
+  const bool taken = ::write(device_fd_, made.reply.data(), made.reply.size()) >= 0;
+  if (taken || made.error != 0) return;
+  operations_.release(made.node, made.flags);
+  operations_.forget(made.node, 1);
 }
 
 Status FuseSession::handshake() {
@@ -292,8 +308,8 @@ void FuseSession::count_requests(const std::function<void(uint32_t, uint64_t)>& 
 
 Result<std::unique_ptr<Session>> Session::create(int device_fd, Operations& operations,
                                                  const SessionOptions& options) {
-  auto session = std::make_unique<FuseSession>(device_fd, options);
-  WALFS_TRY(session->open(operations));
+  auto session = std::make_unique<FuseSession>(device_fd, operations, options);
+  WALFS_TRY(session->open());
   return std::unique_ptr<Session>(std::move(session));
 }
 

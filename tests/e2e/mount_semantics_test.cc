@@ -1,21 +1,18 @@
 // What an application may rely on, tried on the real mount.
-#include <dirent.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <sqlite3.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/statvfs.h>
-#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
-#include <set>
 #include <string>
 
-#include "tests/support/mounted_directory.h"
+#include "tests/support/mount_fixture.h"
 
 #ifndef RENAME_NOREPLACE
 #define RENAME_NOREPLACE 1
@@ -24,59 +21,6 @@
 
 namespace walfs::test {
 namespace {
-
-// A descriptor that closes itself.
-struct File {
-  File(const std::string& path, int flags, mode_t mode = 0644)
-      : fd(open(path.c_str(), flags | O_CLOEXEC, mode)) {}
-  ~File() {
-    if (fd >= 0) close(fd);
-  }
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
-  int fd;
-};
-
-void write_file(const std::string& path, const std::string& text, mode_t mode = 0644) {
-  File file(path, O_WRONLY | O_CREAT | O_TRUNC, mode);
-  ASSERT_GE(file.fd, 0) << std::strerror(errno);
-  ASSERT_EQ(write(file.fd, text.data(), text.size()), static_cast<ssize_t>(text.size()));
-}
-
-std::string read_file(const std::string& path) {
-  File file(path, O_RDONLY);
-  std::string text(1 << 16, '\0');
-  ssize_t got = file.fd < 0 ? -1 : read(file.fd, text.data(), text.size());
-  return got < 0 ? std::string("error ") + std::strerror(errno)
-                 : text.substr(0, static_cast<size_t>(got));
-}
-
-struct stat stat_of(const std::string& path) {
-  struct stat attributes = {};
-  EXPECT_EQ(lstat(path.c_str(), &attributes), 0) << path << ": " << std::strerror(errno);
-  return attributes;
-}
-
-std::set<std::string> names_in(const std::string& path) {
-  std::set<std::string> names;
-  DIR* stream = opendir(path.c_str());
-  if (stream == nullptr) return {"error"};
-  while (const dirent* item = readdir(stream)) names.insert(item->d_name);
-  closedir(stream);
-  return names;
-}
-
-void become(uid_t uid, gid_t gid) {
-  if (syscall(SYS_setgroups, 0, nullptr) != 0 || setresgid(gid, gid, gid) != 0 ||
-      setresuid(uid, uid, uid) != 0)
-    _exit(99);
-}
-
-class MountSemantics : public testing::Test {
- protected:
-  MountedDirectory mounted_;
-  std::string at(const std::string& name) { return mounted_.path(name); }
-};
 
 TEST_F(MountSemantics, AnUnlinkedFileStaysReadableWhileItIsOpen) {
   File file(at("gone"), O_RDWR | O_CREAT);
@@ -185,135 +129,6 @@ TEST_F(MountSemantics, OpenWithTruncEmptiesTheFileBelow) {
   EXPECT_EQ(stat_of(mounted_.source() + "/full").st_size, 0);
 }
 
-TEST_F(MountSemantics, ASetgidDirectoryGivesItsGroupAway) {
-  ASSERT_EQ(mkdir(at("team").c_str(), 0755), 0);
-  ASSERT_EQ(chown(at("team").c_str(), 0, 1234), 0);
-  ASSERT_EQ(chmod(at("team").c_str(), 02777), 0);
-  ASSERT_EQ(run_in_child([&] {
-              become(1000, 1000);
-              File file(at("team/file"), O_WRONLY | O_CREAT);
-              return file.fd >= 0 && mkdir(at("team/sub").c_str(), 0755) == 0 ? 0 : 1;
-            }),
-            0);
-  EXPECT_EQ(stat_of(at("team/file")).st_uid, 1000u);
-  EXPECT_EQ(stat_of(at("team/file")).st_gid, 1234u);
-  EXPECT_EQ(stat_of(at("team/sub")).st_gid, 1234u);
-  EXPECT_NE(stat_of(at("team/sub")).st_mode & S_ISGID, 0u);
-}
-
-TEST_F(MountSemantics, NewFilesBelongToTheCallerAndFollowItsUmask) {
-  ASSERT_EQ(chmod(mounted_.path().c_str(), 0777), 0);
-  ASSERT_EQ(run_in_child([&] {
-              become(1000, 1001);
-              umask(027);
-              File file(at("mine"), O_WRONLY | O_CREAT, 0666);
-              return file.fd >= 0 && mkdir(at("dir").c_str(), 0777) == 0 &&
-                             symlink("x", at("link").c_str()) == 0 &&
-                             mkfifo(at("fifo").c_str(), 0666) == 0
-                         ? 0
-                         : 1;
-            }),
-            0);
-  for (const char* name : {"mine", "dir", "link", "fifo"}) {
-    EXPECT_EQ(stat_of(at(name)).st_uid, 1000u) << name;
-    EXPECT_EQ(stat_of(at(name)).st_gid, 1001u) << name;
-    EXPECT_EQ(stat_of(mounted_.source() + "/" + name).st_uid, 1000u) << name;
-  }
-  EXPECT_EQ(stat_of(at("mine")).st_mode & 07777, 0640u);
-  EXPECT_EQ(stat_of(at("dir")).st_mode & 07777, 0750u);
-}
-
-TEST_F(MountSemantics, TheKernelChecksPermissionsOfOtherUsers) {
-  write_file(at("secret"), "x", 0600);
-  ASSERT_EQ(mkdir(at("closed").c_str(), 0700), 0);
-  EXPECT_EQ(run_in_child([&] {
-              become(1000, 1000);
-              if (open(at("secret").c_str(), O_RDONLY) != -1 || errno != EACCES) return 1;
-              if (open(at("new").c_str(), O_CREAT | O_WRONLY, 0644) != -1 || errno != EACCES)
-                return 2;
-              if (open(at("closed/x").c_str(), O_RDONLY) != -1 || errno != EACCES) return 3;
-              if (unlink(at("secret").c_str()) != -1 || errno != EACCES) return 4;
-              if (chmod(at("secret").c_str(), 0666) != -1 || errno != EPERM) return 5;
-              return 0;
-            }),
-            0);
-}
-
-TEST_F(MountSemantics, ASupplementaryGroupIsEnoughToWriteInADirectory) {
-  ASSERT_EQ(mkdir(at("group").c_str(), 0755), 0);
-  ASSERT_EQ(chown(at("group").c_str(), 0, 4321), 0);
-  ASSERT_EQ(chmod(at("group").c_str(), 0770), 0);
-  EXPECT_EQ(run_in_child([&] {
-              gid_t groups[] = {4321};
-              if (syscall(SYS_setgroups, 1, groups) != 0 || setresgid(1000, 1000, 1000) != 0 ||
-                  setresuid(1000, 1000, 1000) != 0)
-                return 99;
-              File file(at("group/file"), O_WRONLY | O_CREAT);
-              return file.fd >= 0 ? 0 : errno;
-            }),
-            0);
-  EXPECT_EQ(stat_of(at("group/file")).st_gid, 1000u);
-}
-
-TEST_F(MountSemantics, DefaultAclsApplyInsteadOfTheUmask) {
-  ASSERT_EQ(mkdir(at("acl").c_str(), 0777), 0);
-  Output set = run_program({"setfacl", "-d", "-m", "u:1000:rwx,g::rwx,m::rwx", at("acl")});
-  ASSERT_EQ(set.status, 0) << set.text;
-  ASSERT_EQ(run_in_child([&] {
-              umask(077);
-              File file(at("acl/file"), O_WRONLY | O_CREAT, 0666);
-              return file.fd >= 0 ? 0 : 1;
-            }),
-            0);
-  EXPECT_EQ(stat_of(at("acl/file")).st_mode & 0070, 0060u);
-  ASSERT_EQ(chmod(mounted_.path().c_str(), 0755), 0);
-  EXPECT_EQ(run_in_child([&] {
-              become(1000, 1000);
-              File file(at("acl/file"), O_RDWR);
-              return file.fd >= 0 ? 0 : errno;
-            }),
-            0);
-}
-
-TEST_F(MountSemantics, AWriteByAnotherUserClearsTheSuidBit) {
-  write_file(at("tool"), "x");
-  ASSERT_EQ(chmod(at("tool").c_str(), 06777), 0);
-  ASSERT_EQ(run_in_child([&] {
-              become(1000, 1000);
-              File file(at("tool"), O_WRONLY);
-              return write(file.fd, "y", 1) == 1 ? 0 : 1;
-            }),
-            0);
-  EXPECT_EQ(stat_of(at("tool")).st_mode & 07777, 0777u);
-  EXPECT_EQ(stat_of(mounted_.source() + "/tool").st_mode & 07777, 0777u);
-}
-
-TEST_F(MountSemantics, ATruncationByAnotherUserClearsTheSuidBit) {
-  for (bool by_open : {false, true}) {
-    write_file(at("tool"), "text");
-    ASSERT_EQ(chmod(at("tool").c_str(), 06777), 0);
-    ASSERT_EQ(run_in_child([&] {
-                become(1000, 1000);
-                File file(at("tool"), by_open ? O_WRONLY | O_TRUNC : O_WRONLY);
-                return by_open || ftruncate(file.fd, 1) == 0 ? 0 : 1;
-              }),
-              0);
-    EXPECT_EQ(stat_of(at("tool")).st_mode & 07777, 0777u) << by_open;
-  }
-}
-
-TEST_F(MountSemantics, AWriteByRootKeepsTheSuidBitAndChownClearsIt) {
-  write_file(at("tool"), "x");
-  ASSERT_EQ(chmod(at("tool").c_str(), 04755), 0);
-  {
-    File file(at("tool"), O_WRONLY);
-    ASSERT_EQ(write(file.fd, "y", 1), 1);
-  }
-  EXPECT_EQ(stat_of(at("tool")).st_mode & 07777, 04755u);
-  ASSERT_EQ(chown(at("tool").c_str(), 1000, 1000), 0);
-  EXPECT_EQ(stat_of(at("tool")).st_mode & 07777, 0755u);
-}
-
 TEST_F(MountSemantics, RenameFlagsDoWhatTheySay) {
   write_file(at("a"), "A");
   write_file(at("b"), "B");
@@ -379,9 +194,31 @@ TEST_F(MountSemantics, TheStateDirectoryIsInvisibleAndCannotBeMade) {
   EXPECT_EQ(mkdir(at("sub/.walfs").c_str(), 0755), 0) << "only the root's is ours";
 }
 
-TEST_F(MountSemantics, AnonymousFilesAreRefusedInsteadOfMadeWrongly) {
-  EXPECT_EQ(open(mounted_.path().c_str(), O_TMPFILE | O_RDWR, 0600), -1);
-  EXPECT_EQ(errno, EOPNOTSUPP);
+TEST_F(MountSemantics, AFileWithoutANameGetsOneLater) {
+  ASSERT_EQ(mkdir(at("dir").c_str(), 0755), 0);
+  const int fd = open(at("dir").c_str(), O_TMPFILE | O_RDWR, 0640);
+  ASSERT_GE(fd, 0) << std::strerror(errno);
+  struct stat attributes;
+  ASSERT_EQ(fstat(fd, &attributes), 0);
+  EXPECT_EQ(attributes.st_nlink, 0u);
+  EXPECT_EQ(attributes.st_mode, S_IFREG | 0640u);
+  ASSERT_EQ(write(fd, "content", 7), 7);
+  EXPECT_TRUE(std::filesystem::is_empty(at("dir")));
+  const std::string alias = "/proc/self/fd/" + std::to_string(fd);
+  ASSERT_EQ(linkat(AT_FDCWD, alias.c_str(), AT_FDCWD, at("dir/name").c_str(), AT_SYMLINK_FOLLOW), 0)
+      << std::strerror(errno);
+  EXPECT_EQ(read_file(at("dir/name")), "content");
+  EXPECT_EQ(stat_of(at("dir/name")).st_nlink, 1u);
+  close(fd);
+}
+
+TEST_F(MountSemantics, AFileWithoutANameThatMustNotGetOneGetsNone) {
+  const int fd = open(mounted_.path().c_str(), O_TMPFILE | O_RDWR | O_EXCL, 0600);
+  ASSERT_GE(fd, 0) << std::strerror(errno);
+  const std::string alias = "/proc/self/fd/" + std::to_string(fd);
+  EXPECT_EQ(linkat(AT_FDCWD, alias.c_str(), AT_FDCWD, at("name").c_str(), AT_SYMLINK_FOLLOW), -1);
+  EXPECT_EQ(errno, ENOENT);
+  close(fd);
 }
 
 TEST_F(MountSemantics, AttributesOfADirectoryFollowItsNames) {
@@ -474,71 +311,6 @@ TEST_F(MountSemantics, CopyFileRangeCopiesWhatIsOnlyInThePageCache) {
   ASSERT_EQ(pread(to.fd, text, 5, 4096), 5);
   EXPECT_STREQ(text, "23456");
 }
-
-TEST(MountErrors, AFullDiskIsReported) {
-  TemporaryDirectory place;
-  std::string small = place.path() + "/small";
-  ASSERT_EQ(mkdir(small.c_str(), 0755), 0);
-  ASSERT_EQ(mount("none", small.c_str(), "tmpfs", 0, "size=2m"), 0);
-  {
-    MountedDirectory mounted({}, Seconds(60), small);
-    File file(mounted.path("big"), O_RDWR | O_CREAT);
-    ASSERT_GE(file.fd, 0);
-    std::string data(1 << 20, 'x');
-    bool written = true;
-    for (int i = 0; i < 8 && written; ++i)
-      written = write(file.fd, data.data(), data.size()) == static_cast<ssize_t>(data.size());
-    int error = written ? (fsync(file.fd) == 0 ? 0 : errno) : errno;
-    EXPECT_EQ(error, ENOSPC);
-    EXPECT_EQ(fallocate(file.fd, 0, 0, 16 << 20), -1);
-    EXPECT_EQ(errno, ENOSPC);
-    EXPECT_EQ(unlink(mounted.path("big").c_str()), 0);
-  }
-  umount2(small.c_str(), MNT_DETACH);
-}
-
-int insert_rows(const std::string& path, int count) {
-  sqlite3* database = nullptr;
-  if (sqlite3_open(path.c_str(), &database) != SQLITE_OK) return 1;
-  sqlite3_busy_timeout(database, 20000);
-  int failures = 0;
-  for (int i = 0; i < count; ++i)
-    failures += sqlite3_exec(database, "INSERT INTO t VALUES (randomblob(100))", nullptr, nullptr,
-                             nullptr) != SQLITE_OK;
-  sqlite3_close(database);
-  return failures == 0 ? 0 : 2;
-}
-
-class SqliteOnTheMount : public testing::TestWithParam<const char*> {};
-
-TEST_P(SqliteOnTheMount, TwoProcessesWriteOneDatabase) {
-  MountedDirectory mounted;
-  const std::string path = mounted.path("app.db");
-  sqlite3* database = nullptr;
-  ASSERT_EQ(sqlite3_open(path.c_str(), &database), SQLITE_OK);
-  std::string schema =
-      std::string("PRAGMA journal_mode=") + GetParam() + "; CREATE TABLE t (data);";
-  ASSERT_EQ(sqlite3_exec(database, schema.c_str(), nullptr, nullptr, nullptr), SQLITE_OK);
-  sqlite3_close(database);
-  Child one([&] { return insert_rows(path, 200); });
-  Child two([&] { return insert_rows(path, 200); });
-  EXPECT_EQ(one.wait(Seconds(60)), 0);
-  EXPECT_EQ(two.wait(Seconds(60)), 0);
-  mounted.unmount();
-  // What the backing directory holds after the unmount is the whole truth.
-  ASSERT_EQ(sqlite3_open((mounted.source() + "/app.db").c_str(), &database), SQLITE_OK);
-  std::string result;
-  auto take = [](void* out, int, char** values, char**) {
-    *static_cast<std::string*>(out) += std::string(values[0]) + " ";
-    return 0;
-  };
-  sqlite3_exec(database, "SELECT count(*) FROM t; PRAGMA integrity_check;", take, &result, nullptr);
-  sqlite3_close(database);
-  EXPECT_EQ(result, "400 ok ");
-}
-
-INSTANTIATE_TEST_SUITE_P(Modes, SqliteOnTheMount,
-                         testing::Values("WAL", "DELETE", "TRUNCATE", "PERSIST"));
 
 }  // namespace
 }  // namespace walfs::test

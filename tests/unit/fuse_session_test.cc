@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "fs/mount/null_hooks.h"
+#include "fs/mount/unnamed.h"
 #include "tests/support/fake_fuse.h"
 
 namespace walfs::test {
@@ -21,7 +22,7 @@ using testing::ElementsAre;
 class RecordingObserver : public NullObserver {
  public:
   TrackedFile* attach(int, const struct stat&, TrackedFile*, const char* name) override {
-    return note("attach " + std::string(name)), reinterpret_cast<TrackedFile*>(this);
+    return note("attach " + std::string(name != nullptr ? name : "(no name)")), reinterpret_cast<TrackedFile*>(this);
   }
   void detach(TrackedFile*) override { note("detach"); }
   void opened_writable(TrackedFile*) override { note("opened_writable"); }
@@ -206,6 +207,30 @@ TEST_F(FuseSession, AnFsyncOfTheFlusherIsOnlyABarrier) {
   observer_.take();
   EXPECT_EQ(fuse_->call(FUSE_FSYNC, node, FakeBody().add(fuse_fsync_in{})).error, 0);
   EXPECT_TRUE(observer_.take().empty());
+}
+
+// libfuse before 3.17 does not know the request.
+TEST_F(FuseSession, MakesAFileWithoutAName) {
+  fuse_create_in in = {};
+  in.flags = O_RDWR;
+  in.mode = S_IFREG | 0666;
+  in.umask = 027;
+  const auto reply = fuse_->call(kOpcodeUnnamed, FUSE_ROOT_ID, FakeBody().add(in).name("#1"));
+  ASSERT_EQ(reply.error, 0);
+  const auto made = reply.as<fuse_entry_out>();
+  EXPECT_EQ(made.attr.mode, S_IFREG | 0640u);
+  EXPECT_EQ(made.attr.nlink, 0u);
+  EXPECT_TRUE(std::filesystem::is_empty(path_));
+  fuse_link_in link = {};
+  link.oldnodeid = made.nodeid;
+  EXPECT_EQ(fuse_->call(FUSE_LINK, FUSE_ROOT_ID, FakeBody().add(link).name("named")).error, 0);
+  EXPECT_EQ(below("named").st_nlink, 1u);
+}
+
+TEST_F(FuseSession, RefusesARequestForAFileWithoutANameThatIsTooShortOrNamesNoDirectory) {
+  EXPECT_EQ(fuse_->call(kOpcodeUnnamed, FUSE_ROOT_ID, FakeBody()).error, EINVAL);
+  EXPECT_EQ(fuse_->call(kOpcodeUnnamed, 4711, FakeBody().add(fuse_create_in{}).name("#1")).error,
+            ESTALE);
 }
 
 TEST_F(FuseSession, CreatesWithTheCallersUmask) {
