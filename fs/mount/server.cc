@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <fstream>
 #include <thread>
 
 #include "fs/mount/channels.h"
@@ -62,10 +63,15 @@ void Server::set_pids(const nlohmann::json& message) {
 void prepare_process() {
   for (int signal : {SIGTERM, SIGINT, SIGHUP, SIGPIPE}) ::signal(signal, SIG_IGN);
   umask(0);
-  rlimit limit;
-  if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
+  rlim_t descriptors_max = 0;
+  // Each inode that the kernel knows costs a descriptor: as many as the system allows at all.
+  std::ifstream("/proc/sys/fs/nr_open") >> descriptors_max;
+  rlimit limit = {descriptors_max, descriptors_max};
+  if (descriptors_max == 0 || setrlimit(RLIMIT_NOFILE, &limit) != 0) {
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+      limit.rlim_cur = limit.rlim_max;
+      setrlimit(RLIMIT_NOFILE, &limit);
+    }
   }
   // Our own allocations must not wait for dirty pages that only we can write back.
   prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
