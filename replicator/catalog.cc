@@ -438,6 +438,11 @@ Result<std::optional<ContentState>> Catalog::content(FileId id) {
   state.scanned = sql_->get_content.integer(3) != 0;
   sql_->get_content.reset();
   if (!has_content) return std::optional<ContentState>();
+  constexpr uint64_t kBlocksMax = uint64_t{1} << 32;
+  if (state.block_size < kBlockSizeMin || state.block_size > kBlockSizeMax ||
+      state.block_count() > kBlocksMax) {
+    return Error{Errc::kDamaged, "the catalog's row of file " + std::to_string(id) + " is damaged"};
+  }
   state.hashes.assign(state.block_count(), state.scanned ? kZeroBlockHash : kUnknownHash);
   WALFS_TRY(load_hashes(id, state));
   // After the whole scan, what was neither read nor written lies where the file has grown since.

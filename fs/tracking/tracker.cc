@@ -119,7 +119,15 @@ Content& Tracker::ensure_content(FileState& file) {
   }
   auto stored = catalog_.content(file.id);
   content.known.scanned = true;
-  if (stored.ok() && *stored) {
+  if (!stored.ok()) {
+    // What the replica has is not known: no content has blocks of one byte, so the next capture
+    // begins anew and sends everything.
+    spdlog::error("{} will be sent anew: {}", path_of(file), stored.error().message);
+    content.known.block_size = 1;
+    content.size_dirty = true;
+    content.doubt = Doubt::kUnverified;
+    list(file.shared_from_this());
+  } else if (*stored) {
     content.known = std::move(**stored);
   } else if (unread == Unread::kNothingThere) {
     const ContentKind kind = detect_kind(file);
@@ -140,7 +148,7 @@ Content& Tracker::ensure_content(FileState& file) {
       content.checksum += hash;
     }
   }
-  if (unread == Unread::kPerhapsChanged) {
+  if (unread == Unread::kPerhapsChanged && stored.ok()) {
     content.doubt = Doubt::kUnverified;
     content.comparing = true;
     content.size_dirty = true;

@@ -150,6 +150,36 @@ TEST(TrackingStart, ADatabaseThatCameWithAHotJournalWhileNobodyLookedIsCompleteW
   directory.expect_all_restored();
 }
 
+// I5: without knowing what the replica has, nothing is taken for sent.
+TEST(TrackingStart, AFileWhoseRowInTheCatalogIsDamagedIsSentAnew) {
+  for (const char* damage : {"size=1<<60", "block_size=0", "block_size=1<<40"}) {
+    SCOPED_TRACE(damage);
+    TrackedDirectory directory(kNotStarted);
+    write_outside(directory.source("a"), std::string(100'000, 'a'));
+    make_database(directory.source("x.db"), 100, "DELETE");
+    directory.start();
+    directory.finish_first_upload();
+    directory.finish();
+    directory.abandon();
+    sqlite3* catalog = nullptr;
+    ASSERT_EQ(sqlite3_open((directory.spool() + "/../catalog.db").c_str(), &catalog), SQLITE_OK);
+    const std::string sql = std::string("UPDATE files SET ") + damage + " WHERE block_size > 0";
+    EXPECT_EQ(sqlite3_exec(catalog, sql.c_str(), nullptr, nullptr, nullptr), SQLITE_OK);
+    EXPECT_GE(sqlite3_changes(catalog), 2);
+    sqlite3_close(catalog);
+
+    directory.start();
+    directory.finish_first_upload();
+    directory.mount().append("a", "more");
+    TrackedDatabases databases(directory);
+    databases.open("x.db");
+    databases.exec("x.db", "DELETE FROM t WHERE a > 90");
+    databases.close("x.db");
+    directory.sync();
+    directory.expect_all_restored();
+  }
+}
+
 // I5: nothing is sent for what is the same, and only blocks that differ.
 TEST(TrackingStart, AfterACleanEndOnlyWhatChangedIsReadAndSent) {
   TrackedDirectory directory(kNotStarted);
