@@ -93,6 +93,21 @@ Status RestoredTree::create_one(const PlannedPath& path) {
   return {};
 }
 
+Result<std::shared_ptr<FileDescriptor>> RestoredTree::open_for_writing(File& file) {
+  constexpr size_t kOpenMax = 64;
+  const std::scoped_lock lock(mutex_);
+  if (file.opened == nullptr) {
+    WALFS_ASSIGN(FileDescriptor fd, open_beneath(file.path, O_WRONLY));
+    file.opened = std::make_shared<FileDescriptor>(std::move(fd));
+    opened_.push_back(&file);
+    if (opened_.size() > kOpenMax) {
+      opened_.front()->opened.reset();
+      opened_.pop_front();
+    }
+  }
+  return file.opened;
+}
+
 Status RestoredTree::write_block(FileId id, uint64_t index, ByteView data,
                                  std::optional<uint64_t> hash) {
   File& file = *files_.at(id);
@@ -106,11 +121,11 @@ Status RestoredTree::write_block(FileId id, uint64_t index, ByteView data,
   file.checksum += actual;
   if (actual == kZeroBlockHash || offset >= file.planned->size) return {};
   const uint64_t size = std::min<uint64_t>(data.size(), file.planned->size - offset);
-  WALFS_ASSIGN(const FileDescriptor fd, open_beneath(file.path, O_WRONLY));
+  WALFS_ASSIGN(const auto fd, open_for_writing(file));
   uint64_t done = 0;
   while (done < size) {
     const ssize_t n =
-        ::pwrite(fd.get(), data.data() + done, size - done, static_cast<off_t>(offset + done));
+        ::pwrite(fd->get(), data.data() + done, size - done, static_cast<off_t>(offset + done));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return error_from_errno("cannot write " + file.path, errno);
     done += static_cast<uint64_t>(n);

@@ -4,8 +4,10 @@
 #pragma once
 
 #include <atomic>
+#include <deque>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -38,8 +40,11 @@ class RestoredTree {
     std::string path;
     const PlannedFile* planned = nullptr;
     std::atomic<uint64_t> checksum{0};
+    std::shared_ptr<FileDescriptor> opened;  // Under mutex_.
   };
   Result<FileDescriptor> open_beneath(const std::string& path, int flags, mode_t mode = 0) const;
+  // The file for writing; it stays open for the blocks that follow.
+  Result<std::shared_ptr<FileDescriptor>> open_for_writing(File& file);
   Status create_one(const PlannedPath& path);
   Status create_special(const std::string& path, const Attributes& attributes);
   Status set_attributes(const std::string& path, const Attributes& attributes);
@@ -48,6 +53,8 @@ class RestoredTree {
   const RestorePlan& plan_;
   const std::vector<PlannedPath>& paths_;
   std::map<FileId, std::unique_ptr<File>> files_;  // Regular files by id, with their first path.
+  std::mutex mutex_;
+  std::deque<File*> opened_;  // Those that are open, the oldest first.
 };
 
 }  // namespace walfs

@@ -208,6 +208,15 @@ TEST_F(History, ATimeBeforeTheFirstPointIsNotThere) {
   EXPECT_FALSE(std::filesystem::exists(directory_.beside("early")));
 }
 
+TEST(FirstUpload, ThePositionThatSyncTellsMeanwhileCanBeRestored) {
+  ReplicatedDirectory directory;
+  std::ofstream(directory.source() + "/file") << std::string(20 << 20, 'x');
+  directory.mount();
+  const std::string position = directory.sync();
+  const std::string restored = directory.restore({"--at", position});
+  EXPECT_EQ(std::filesystem::file_size(restored + "/file"), 20U << 20);
+}
+
 TEST_F(History, APositionThatSyncTellsCanBeRestoredAlsoWhenNothingChangedSinceTheMount) {
   { Counter(directory_.path("a.db"), "wal", "NORMAL").commit(1); }
   directory_.sync();
