@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <climits>
 #include <cstdlib>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "fs/mount/control.h"
@@ -130,6 +131,21 @@ Result<BackingDirectory> open_backing(const std::string& source, const std::stri
     return error_from_errno("cannot open the lock file of " + source, errno);
   WALFS_TRY(take_lock(backing.lock.get(), source, mountpoint));
   return backing;
+}
+
+Status check_outside(const std::string& what, const std::string& path, const std::string& source,
+                     const std::string& mountpoint) {
+  std::error_code error;
+  const std::string real = std::filesystem::weakly_canonical(path, error).string();
+  if (error) return {};  // Whoever opens it tells why it can't be.
+  for (const std::string& directory : {source, mountpoint}) {
+    const std::string below = directory == "/" ? directory : directory + "/";
+    if (real == directory || real.starts_with(below)) {
+      return Error{Errc::kUsage, what + " " + path + " lies in " + directory +
+                                     ", which is to be mounted; choose a place outside of it"};
+    }
+  }
+  return {};
 }
 
 }  // namespace walfs

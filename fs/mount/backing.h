@@ -25,4 +25,9 @@ Result<std::string> real_directory_path(const std::string& path);
 // already, other filesystems mounted beneath the source. Takes away what a crashed mount left.
 Status check_places(const std::string& source, const std::string& mountpoint);
 
+// Refuses a file that we would have to reach through our own mount: nobody would answer. `what` is
+// for the message. The file need not exist.
+Status check_outside(const std::string& what, const std::string& path, const std::string& source,
+                     const std::string& mountpoint);
+
 }  // namespace walfs

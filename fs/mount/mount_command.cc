@@ -17,6 +17,7 @@
 #include "fs/mount/mountinfo.h"
 #include "fs/mount/operations.h"
 #include "fs/mount/process.h"
+#include "replicator/stores/store_url.h"
 
 namespace walfs {
 namespace {
@@ -29,7 +30,13 @@ Status make_paths_real(MountOptions& options) {
   if (options.mountpoint.empty()) options.mountpoint = options.source;
   WALFS_ASSIGN(options.source, real_directory_path(options.source));
   WALFS_ASSIGN(options.mountpoint, real_directory_path(options.mountpoint));
-  return {};
+  const auto replica = parse_store_url(options.replica_url);
+  const FileUrl* file = replica.ok() ? std::get_if<FileUrl>(&*replica) : nullptr;
+  if (file != nullptr)
+    WALFS_TRY(check_outside("the replica", file->path, options.source, options.mountpoint));
+  if (options.credentials_file.empty()) return {};
+  return check_outside("the credentials file", options.credentials_file, options.source,
+                       options.mountpoint);
 }
 
 // Opened before the mount covers it. Without `.walfs` yet, it is made here.

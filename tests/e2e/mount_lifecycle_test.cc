@@ -57,6 +57,25 @@ TEST(MountLifecycle, AMountPointInsideOfTheSourceIsRefused) {
   EXPECT_EQ(output.status, 2) << output.text;
 }
 
+// Reached through our own mount it would wait for us while we wait for it.
+TEST(MountLifecycle, AReplicaOrCredentialsInsideOfTheSourceAreRefused) {
+  TemporaryDirectory place;
+  const std::string inside = place.path() + "/inside";
+  const auto refused = [&](const std::string& replica, const std::string& credentials) {
+    const Output output = run_program({walfs_binary(), "mount", place.path(), "--replica", replica,
+                                       "--credentials-file", credentials});
+    EXPECT_EQ(output.status, 2) << output.text;
+    EXPECT_NE(output.text.find("outside"), std::string::npos) << output.text;
+    EXPECT_FALSE(mount_at(place.path()));
+  };
+  refused("file://" + inside, "/nonexistent");
+  refused("file://" + inside + "/../deeper/still", "/nonexistent");
+  refused("file:///nonexistent", inside);
+  std::filesystem::create_symlink(place.path(), place.path() + "-link");
+  refused("file://" + place.path() + "-link/replica", "/nonexistent");
+  std::filesystem::remove(place.path() + "-link");
+}
+
 TEST(MountLifecycle, AMissingSourceIsNamed) {
   Output output = try_mount("/nonexistent/walfs", "/nonexistent/walfs");
   EXPECT_NE(output.status, 0);
