@@ -176,7 +176,7 @@ int run_flusher() {
   signal(SIGHUP, SIG_IGN);
   auto text = read_text_fd(kFlusherOptions, kOptionsSizeMax);
   if (!text) return 1;
-  auto options = mount_options_from_json(nlohmann::json::parse(*text, nullptr, false));
+  auto options = mount_options_from_text(*text);
   if (!options) return 1;
   for (int fd = kFlusherOptions; fd < kFlusherEnd; ++fd) fcntl(fd, F_SETFD, FD_CLOEXEC);
   set_up_logging(*options, "flusher");

@@ -148,7 +148,7 @@ Status Keeper::start() {
   WALFS_TRY(block_signals());
   WALFS_TRY(check_places(options_.source, options_.mountpoint));
   WALFS_ASSIGN(backing_, open_backing(options_.source, options_.mountpoint));
-  WALFS_ASSIGN(options_fd_, make_text_memfd("walfs-options", to_json(options_).dump()));
+  WALFS_ASSIGN(options_fd_, make_text_memfd("walfs-options", mount_options_to_text(options_)));
   state_.reset(memfd_create("walfs-state", MFD_CLOEXEC));
   if (!state_.valid() || ftruncate(state_.get(), kSharedStateSize) != 0)
     return error_from_errno("cannot create a memfd", errno);

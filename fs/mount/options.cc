@@ -31,15 +31,18 @@ void for_each_field(Options& options, Visitor&& visit) {
 
 }  // namespace
 
-nlohmann::json to_json(const MountOptions& options) {
+std::string mount_options_to_text(const MountOptions& options) {
   nlohmann::json json = nlohmann::json::object();
   for_each_field(options, [&](const char* name, const auto& field) { json[name] = field; });
-  return json;
+  std::string text;
+  nlohmann::json::to_cbor(json, text);
+  return text;
 }
 
-Result<MountOptions> mount_options_from_json(const nlohmann::json& json) {
+Result<MountOptions> mount_options_from_text(const std::string& text) {
   MountOptions options;
   try {
+    const auto json = nlohmann::json::from_cbor(text);
     for_each_field(options, [&](const char* name, auto& field) {
       if (json.contains(name)) json.at(name).get_to(field);
     });

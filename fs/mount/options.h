@@ -1,9 +1,8 @@
-// What `walfs mount` was asked to do. Handed from the keeper to its children as JSON in a memfd;
+// What `walfs mount` was asked to do. Handed from the keeper to its children as CBOR in a memfd;
 // it never holds a secret, only the names of the files that do.
 #pragma once
 
 #include <cstdint>
-#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 #include "replicator/base/result.h"
@@ -30,8 +29,9 @@ struct MountOptions {
   std::string extra = "{}";
 };
 
-nlohmann::json to_json(const MountOptions& options);
-Result<MountOptions> mount_options_from_json(const nlohmann::json& json);
+// CBOR, as paths need not be UTF-8.
+std::string mount_options_to_text(const MountOptions& options);
+Result<MountOptions> mount_options_from_text(const std::string& text);
 
 // Makes the process log to standard error as the options say.
 void set_up_logging(const MountOptions& options, const char* process_name);

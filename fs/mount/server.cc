@@ -184,7 +184,7 @@ int run_server(const HooksFactory& make_hooks) {
   prepare_process();
   auto text = read_text_fd(kServerOptions, kOptionsSizeMax);
   if (!text) return 1;
-  auto options = mount_options_from_json(nlohmann::json::parse(*text, nullptr, false));
+  auto options = mount_options_from_text(*text);
   if (!options) return 1;
   for (int fd = kServerOptions; fd < kServerEnd; ++fd) fcntl(fd, F_SETFD, FD_CLOEXEC);
   set_up_logging(*options, "server");

@@ -93,6 +93,17 @@ TEST(MountLifecycle, MountsOverItsOwnSource) {
   EXPECT_EQ(std::filesystem::file_size(place.path() + "/file"), 4u);
 }
 
+TEST(MountLifecycle, PathsNeedNotBeUtf8) {
+  TemporaryDirectory place;
+  const std::string source = place.path() + "/caf\xe9";
+  std::filesystem::create_directory(source);
+  MountedDirectory mounted({}, Seconds(120), source, source);
+  write_through(mounted, "na\xefve");
+  EXPECT_TRUE(std::filesystem::exists(source + "/na\xefve"));
+  const Output status = run_program({walfs_binary(), "status", source, "--json"});
+  EXPECT_EQ(status.status, 0) << status.text;
+}
+
 TEST(MountLifecycle, UnmountEndsEveryProcessAndTheSocket) {
   MountedDirectory mounted;
   write_through(mounted, "file");
