@@ -22,7 +22,8 @@ using testing::ElementsAre;
 class RecordingObserver : public NullObserver {
  public:
   TrackedFile* attach(int, const struct stat&, TrackedFile*, const char* name) override {
-    return note("attach " + std::string(name != nullptr ? name : "(no name)")), reinterpret_cast<TrackedFile*>(this);
+    return note("attach " + std::string(name != nullptr ? name : "(no name)")),
+           reinterpret_cast<TrackedFile*>(this);
   }
   void detach(TrackedFile*) override { note("detach"); }
   void opened_writable(TrackedFile*) override { note("opened_writable"); }
