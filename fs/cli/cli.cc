@@ -103,8 +103,9 @@ CLI::App* add_mount(CLI::App& app, Arguments& arguments) {
   command->add_flag("--foreground", options.foreground, "Stay in the foreground");
   command->add_option("--log-file", options.log_file,
                       "Where to log (default: .walfs/walfs.log in SOURCE)");
-  command->add_option("--log-format", options.log_format)->check(CLI::IsMember({"text", "json"}));
-  command->add_option("--log-level", options.log_level)
+  command->add_option("--log-format", options.log_format, "How log lines look")
+      ->check(CLI::IsMember({"text", "json"}));
+  command->add_option("--log-level", options.log_level, "The least important lines to log")
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}));
   command->footer(
       "Examples:\n"
@@ -115,8 +116,8 @@ CLI::App* add_mount(CLI::App& app, Arguments& arguments) {
 
 CLI::App* add_unmount(CLI::App& app, Arguments& arguments) {
   CLI::App* command = app.add_subcommand("unmount", "Ship everything, then unmount");
-  command->add_option("MOUNTPOINT", arguments.mountpoint)->required();
-  command->add_option("--timeout", arguments.timeout_ms)
+  command->add_option("MOUNTPOINT", arguments.mountpoint, "Where the mount is")->required();
+  command->add_option("--timeout", arguments.timeout_ms, "How long to wait for the store")
       ->transform(duration_ms())
       ->default_str("30s");
   command->add_flag("--force", arguments.force,
@@ -128,8 +129,8 @@ CLI::App* add_unmount(CLI::App& app, Arguments& arguments) {
 CLI::App* add_sync(CLI::App& app, Arguments& arguments) {
   CLI::App* command = app.add_subcommand(
       "sync", "Wait until all that was written before is in the store; print the position");
-  command->add_option("MOUNTPOINT", arguments.mountpoint)->required();
-  command->add_option("--timeout", arguments.timeout_ms)
+  command->add_option("MOUNTPOINT", arguments.mountpoint, "Where the mount is")->required();
+  command->add_option("--timeout", arguments.timeout_ms, "How long to wait for the store")
       ->transform(duration_ms())
       ->default_str("30s");
   command->footer("Example:\n  position=$(walfs sync /srv/app)");
@@ -139,7 +140,7 @@ CLI::App* add_sync(CLI::App& app, Arguments& arguments) {
 CLI::App* add_status(CLI::App& app, Arguments& arguments) {
   CLI::App* command = app.add_subcommand("status", "Show what the mounts of this host do");
   command->add_option("MOUNTPOINT", arguments.mountpoint, "One mount (default: all)");
-  command->add_flag("--json", arguments.json);
+  command->add_flag("--json", arguments.json, "Answer in JSON, for programs");
   command->footer("Examples:\n  walfs status\n  walfs status /srv/app --json");
   return command;
 }
@@ -154,7 +155,7 @@ CLI::App* add_restore(CLI::App& app, Arguments& arguments) {
   command->add_option("--only", restore.only,
                       "Only paths that match this pattern (may be given several times)");
   command->add_flag("--force", restore.force, "Replace a directory that is not empty");
-  command->add_flag("--json", restore.json);
+  command->add_flag("--json", restore.json, "Answer in JSON, for programs");
   add_credentials(*command, restore.credentials_file);
   command->footer(
       "Examples:\n"
@@ -166,7 +167,7 @@ CLI::App* add_restore(CLI::App& app, Arguments& arguments) {
 CLI::App* add_history(CLI::App& app, Arguments& arguments) {
   CLI::App* command = app.add_subcommand("history", "List what can be restored");
   command->add_option("URL", arguments.url, kUrlHelp)->required();
-  command->add_flag("--json", arguments.json);
+  command->add_flag("--json", arguments.json, "Answer in JSON, for programs");
   add_credentials(*command, arguments.credentials_file);
   command->footer("Example:\n  walfs history file:///backup/app");
   return command;
@@ -176,7 +177,7 @@ CLI::App* add_verify(CLI::App& app, Arguments& arguments) {
   CLI::App* command =
       app.add_subcommand("verify", "Read a whole replica and prove that it can be restored");
   command->add_option("URL", arguments.url, kUrlHelp)->required();
-  command->add_flag("--json", arguments.json);
+  command->add_flag("--json", arguments.json, "Answer in JSON, for programs");
   add_credentials(*command, arguments.credentials_file);
   command->footer("Example:\n  walfs verify file:///backup/app");
   return command;

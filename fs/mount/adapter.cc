@@ -279,8 +279,10 @@ void on_write(fuse_req_t request, fuse_ino_t node, const char* data, size_t size
     if (int error = served.write(node, static_cast<uint64_t>(offset), bytes, clear,
                                  file->writepage != 0, put))
       return error;
+    // Before the answer: nothing may fail after it.
+    auto ahead = served.sync_ahead(node);
     fuse_reply_write(request, put);
-    CurrentRequest::do_afterwards(served.sync_ahead(node));
+    CurrentRequest::do_afterwards(std::move(ahead));
     return kAnswered;
   });
 }

@@ -39,9 +39,9 @@ class ServerHooks {
   virtual nlohmann::json status() = 0;
   // Returns once everything written before the call is in the store, or the timeout has passed.
   virtual Result<nlohmann::json> sync(int64_t timeout_ms) = 0;
-  // Called once, after the last request was served: ships what is left. Its failure becomes the
-  // exit status of the mount.
-  virtual Status finish(int64_t timeout_ms) = 0;
+  // Called once, at the end: ships what is left. Its failure becomes the exit status of the mount.
+  // all_served: no request will come any more. Else the mount was detached while it was in use.
+  virtual Status finish(int64_t timeout_ms, bool all_served) = 0;
 };
 
 using HooksFactory = std::function<std::unique_ptr<ServerHooks>()>;

@@ -40,7 +40,7 @@ class NullHooks : public ServerHooks {
   FileObserver& observer() override { return observer_; }
   nlohmann::json status() override { return nlohmann::json::object(); }
   Result<nlohmann::json> sync(int64_t) override { return nlohmann::json::object(); }
-  Status finish(int64_t) override { return {}; }
+  Status finish(int64_t, bool) override { return {}; }
 
  private:
   NullObserver observer_;

@@ -150,15 +150,25 @@ std::function<void()> Operations::sync(const Caller& caller, NodeId id, bool dat
     if (error == 0) observer_.synced(node->tracked());
     done(error);
   };
-  if (data_only && node->sync_ahead().join(answer)) return nullptr;
-  return [node, data_only, answer = std::move(answer)] { answer(sync_data(*node, data_only)); };
+  switch (data_only ? node->sync_ahead().join(answer) : SyncAhead::Joined::kNo) {
+    case SyncAhead::Joined::kWaiting:
+      return nullptr;
+    case SyncAhead::Joined::kCovered:
+      return [answer = std::move(answer)] { answer(0); };
+    case SyncAhead::Joined::kNo:
+      break;
+  }
+  return [node, data_only, answer = std::move(answer)] {
+    answer(node->sync_ahead().run([&] { return sync_data(*node, data_only); }));
+  };
 }
 
 std::function<void()> Operations::sync_ahead(NodeId id) {
   NodePtr node = nodes_.get(id);
   if (!node || !node->sync_ahead().expected()) return nullptr;
-  return
-      [node = std::move(node)] { node->sync_ahead().run([&] { return sync_data(*node, true); }); };
+  return [node = std::move(node)] {
+    node->sync_ahead().run_ahead([&] { return sync_data(*node, true); });
+  };
 }
 
 int Operations::allocate(NodeId id, int mode, uint64_t offset, uint64_t size) {

@@ -39,7 +39,7 @@ class Server {
 
  private:
   void set_pids(const nlohmann::json& message);
-  void wait_for_end(int ended_fd);
+  bool wait_for_end(int ended_fd);
   nlohmann::json status();
   nlohmann::json unmount(const nlohmann::json& request);
 
@@ -134,13 +134,13 @@ nlohmann::json Server::unmount(const nlohmann::json& request) {
   return answer;
 }
 
-// Until the session has ended by itself (the mount is gone), or the keeper says finish.
-void Server::wait_for_end(int ended_fd) {
+// Until the session has ended by itself (the mount is gone): true. Or until the keeper says finish.
+bool Server::wait_for_end(int ended_fd) {
   bool keeper_gone = false;
   while (true) {
     pollfd waiting[2] = {{ended_fd, POLLIN, 0}, {keeper_gone ? -1 : kServerKeeper, POLLIN, 0}};
-    if (poll(waiting, 2, -1) < 0 && errno != EINTR) return;
-    if (waiting[0].revents != 0) return;
+    if (poll(waiting, 2, -1) < 0 && errno != EINTR) return false;
+    if (waiting[0].revents != 0) return true;
     if (waiting[1].revents == 0) continue;
     auto message = receive_message(kServerKeeper, 0);
     if (!message) {
@@ -152,7 +152,7 @@ void Server::wait_for_end(int ended_fd) {
     if (message->value("do", "") == "finish") {
       // What the flusher has had written back is still on its way.
       session_->wait_until_idle(kIdleTimeoutMs);
-      return;
+      return false;
     }
     set_pids(*message);
   }
@@ -167,9 +167,9 @@ int Server::run() {
     uint64_t one = 1;
     if (::write(ended.get(), &one, sizeof one) < 0) std::abort();
   });
-  wait_for_end(ended.get());
+  const bool all_served = wait_for_end(ended.get());
   control_.stop();
-  Status finished = hooks_->finish(options_.unmount_timeout_ms);
+  Status finished = hooks_->finish(options_.unmount_timeout_ms, all_served);
   if (!finished) spdlog::error("{}", finished.error().message);
   if (keeper_pid_ == 0) ::unlink(control_socket_path(options_.mountpoint).c_str());
   spdlog::default_logger()->flush();

@@ -183,7 +183,6 @@ void FuseSession::process(RequestBuffer& buffer, size_t size) {
   if (size < sizeof header) return;
   std::memcpy(&header, buffer.data(), sizeof header);
   counts_[header.opcode % kOpcodes].fetch_add(1, std::memory_order_relaxed);
-  being_served_.fetch_add(1, std::memory_order_relaxed);
   CurrentRequest current(buffer.data(), size);
   fuse_buf request = {};
   request.size = size;
@@ -194,12 +193,11 @@ void FuseSession::process(RequestBuffer& buffer, size_t size) {
   } else {
     fuse_session_process_buf(session_, &request);
   }
-  being_served_.fetch_sub(1, std::memory_order_release);
 }
 
 void FuseSession::serve_unnamed(const uint8_t* request, size_t size) {
   const Unnamed made = make_unnamed(operations_, request, size);
-  const bool taken = ::write(device_fd_, made.reply.data(), made.reply.size()) >= 0;
+  const bool taken = ::write(device_fd_, &made.reply, made.reply.header.len) >= 0;
   if (taken || made.error != 0) return;
   operations_.release(made.node, made.flags);
   operations_.forget(made.node, 1);
@@ -262,12 +260,14 @@ void FuseSession::serve_requests() {
     auto length = static_cast<size_t>(size);
     bool long_work = length >= sizeof(fuse_in_header) && may_take_long(buffer.data(), length);
     if (long_work) gate_.leave();
+    being_served_.fetch_add(1, std::memory_order_relaxed);
     process(buffer, length);
     if (const auto work = CurrentRequest::take_afterwards()) {
       if (!long_work) gate_.leave();
       long_work = true;
       work();
     }
+    being_served_.fetch_sub(1, std::memory_order_release);
     if (long_work) at_device = gate_.enter();
     served = true;
   }

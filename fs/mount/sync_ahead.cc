@@ -1,6 +1,7 @@
 #include "fs/mount/sync_ahead.h"
 
-#include <algorithm>
+#include <cerrno>
+#include <exception>
 #include <utility>
 
 namespace walfs {
@@ -12,47 +13,53 @@ void SyncAhead::changed() {
 
 bool SyncAhead::expected() const {
   const std::scoped_lock lock(mutex_);
-  return running_ == 0 && changes_per_sync_ != 0 &&
-         changes_ - changes_at_request_ == changes_per_sync_;
+  return !running_ && changes_per_sync_ != 0 && changes_ - changes_at_request_ == changes_per_sync_;
 }
 
-void SyncAhead::run(const std::function<int()>& sync) {
-  uint64_t covered = 0;
-  {
-    const std::scoped_lock lock(mutex_);
-    if (running_ != 0 || changes_ == 0) return;
-    covered = running_ = changes_;
+// Unlocked while it syncs and while it answers.
+int SyncAhead::perform(std::unique_lock<std::mutex>& lock, const Sync& sync, bool ahead) {
+  running_ = true;
+  covered_ = changes_;
+  lock.unlock();
+  int error = EIO;
+  try {
+    error = sync();
+  } catch (const std::exception&) {
+    // No memory: as if the disk had failed.
   }
-  const int error = sync();
-  std::vector<Done> waiting;
-  {
-    const std::scoped_lock lock(mutex_);
-    running_ = 0;
-    waiting = std::exchange(waiting_, {});
-    if (error == 0) synced_ = std::max(synced_, covered);
-    // The kernel tells of a failed write-back once; we must not lose it.
-    if (error != 0 && waiting.empty()) error_ = error;
-  }
+  lock.lock();
+  running_ = false;
+  synced_ = error == 0 ? std::optional(covered_) : std::nullopt;
+  const std::vector<Done> waiting = std::exchange(waiting_, {});
+  if (ahead && error != 0 && waiting.empty()) error_ = error;
+  if (!ahead && error == 0) error = std::exchange(error_, 0);
+  lock.unlock();
+  idle_.notify_all();
   for (const Done& done : waiting) done(error);
+  return error;
 }
 
-bool SyncAhead::join(Done done) {
-  int error = 0;
-  {
-    const std::scoped_lock lock(mutex_);
-    changes_per_sync_ = changes_ - changes_at_request_;
-    changes_at_request_ = changes_;
-    error = std::exchange(error_, 0);
-    if (error == 0) {
-      if (running_ == changes_ && running_ != 0) {
-        waiting_.push_back(std::move(done));
-        return true;
-      }
-      if (synced_ != changes_ || synced_ == 0) return false;
-    }
+void SyncAhead::run_ahead(const Sync& sync) {
+  std::unique_lock lock(mutex_);
+  if (!running_) perform(lock, sync, true);
+}
+
+int SyncAhead::run(const Sync& sync) {
+  std::unique_lock lock(mutex_);
+  idle_.wait(lock, [this] { return !running_; });
+  return perform(lock, sync, false);
+}
+
+SyncAhead::Joined SyncAhead::join(Done done) {
+  const std::scoped_lock lock(mutex_);
+  changes_per_sync_ = changes_ - changes_at_request_;
+  changes_at_request_ = changes_;
+  if (error_ != 0) return Joined::kNo;
+  if (running_ && covered_ == changes_) {
+    waiting_.push_back(std::move(done));
+    return Joined::kWaiting;
   }
-  done(error);
-  return true;
+  return !running_ && synced_ == changes_ ? Joined::kCovered : Joined::kNo;
 }
 
 }  // namespace walfs

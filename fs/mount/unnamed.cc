@@ -1,21 +1,14 @@
 #include "fs/mount/unnamed.h"
 
-#include <linux/fuse.h>
-
 #include <cerrno>
 #include <cstring>
+#include <exception>
 
 namespace walfs {
 namespace {
 
 // We are the only way to the files, so what the kernel knows stays true. Seconds.
 constexpr uint64_t kForever = 1'000'000'000;
-
-template <typename Struct>
-void append(std::vector<uint8_t>& bytes, const Struct& fields) {
-  const auto* raw = reinterpret_cast<const uint8_t*>(&fields);
-  bytes.insert(bytes.end(), raw, raw + sizeof fields);
-}
 
 fuse_attr attributes_of(const struct stat& from) {
   fuse_attr to = {};
@@ -36,49 +29,40 @@ fuse_attr attributes_of(const struct stat& from) {
   return to;
 }
 
-std::vector<uint8_t> reply_of(uint64_t unique, int error, const Entry& entry) {
-  std::vector<uint8_t> reply;
-  append(reply, fuse_out_header{sizeof(fuse_out_header), -error, unique});
-  if (error != 0) return reply;
-  fuse_entry_out made = {};
-  made.nodeid = entry.node;
-  made.entry_valid = kForever;
-  made.attr_valid = kForever;
-  made.attr = attributes_of(entry.attributes);
-  append(reply, made);
-  fuse_open_out opened = {};
-  opened.open_flags = FOPEN_KEEP_CACHE;
-  append(reply, opened);
-  const auto size = static_cast<uint32_t>(reply.size());
-  std::memcpy(reply.data() + offsetof(fuse_out_header, len), &size, sizeof size);
-  return reply;
+void fill_reply(Unnamed& made, uint64_t unique, const Entry& entry) {
+  made.reply.header = {sizeof(fuse_out_header), -made.error, unique};
+  if (made.error != 0) return;
+  made.reply.header.len = sizeof made.reply;
+  made.reply.entry.nodeid = entry.node;
+  made.reply.entry.entry_valid = kForever;
+  made.reply.entry.attr_valid = kForever;
+  made.reply.entry.attr = attributes_of(entry.attributes);
+  made.reply.opened.open_flags = FOPEN_KEEP_CACHE;
 }
 
 }  // namespace
 
 Unnamed make_unnamed(Operations& operations, const uint8_t* request, size_t size) {
-  fuse_in_header header = {};
+  fuse_in_header header;
+  std::memcpy(&header, request, sizeof header);
   fuse_create_in in = {};
   Unnamed made;
-  if (size < sizeof header + sizeof in) {
-    if (size >= sizeof header) std::memcpy(&header, request, sizeof header);
-    made.error = EINVAL;
-    made.reply = reply_of(header.unique, made.error, {});
-    return made;
-  }
-  std::memcpy(&header, request, sizeof header);
-  std::memcpy(&in, request + sizeof header, sizeof in);
-  const Caller caller = {header.uid, header.gid, static_cast<pid_t>(header.pid), in.umask};
   Entry entry;
-  made.flags = static_cast<int>(in.flags);
-  try {
-    made.error =
-        operations.create_unnamed(caller, header.nodeid, in.mode & 07777, made.flags, entry);
-  } catch (const std::exception&) {
-    made.error = EIO;
+  if (size < sizeof header + sizeof in) {
+    made.error = EINVAL;
+  } else {
+    std::memcpy(&in, request + sizeof header, sizeof in);
+    made.flags = static_cast<int>(in.flags);
+    const Caller caller = {header.uid, header.gid, static_cast<pid_t>(header.pid), in.umask};
+    try {
+      made.error =
+          operations.create_unnamed(caller, header.nodeid, in.mode & 07777, made.flags, entry);
+    } catch (const std::exception&) {
+      made.error = EIO;
+    }
   }
   made.node = entry.node;
-  made.reply = reply_of(header.unique, made.error, entry);
+  fill_reply(made, header.unique, entry);
   return made;
 }
 

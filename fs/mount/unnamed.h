@@ -1,9 +1,10 @@
 // Files without a name: open(2) with O_TMPFILE, which libfuse before 3.17 does not pass on.
 #pragma once
 
+#include <linux/fuse.h>
+
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "fs/mount/operations.h"
 
@@ -17,11 +18,16 @@ struct Unnamed {
   int error = 0;  // Not 0: there is none.
   NodeId node = 0;
   int flags = 0;
-  std::vector<uint8_t> reply;  // The answer to the kernel.
+  // The answer to the kernel; `header.len` bytes of it count.
+  struct Reply {
+    fuse_out_header header;
+    fuse_entry_out entry;
+    fuse_open_out opened;
+  } reply = {};
 };
 
-// Serves the request, whose layout is that of FUSE_CREATE. If the kernel does not take the reply,
-// the caller gives back the handle and the lookup.
+// Serves the request, which has at least a header; its layout is that of FUSE_CREATE. If the kernel
+// does not take the reply, the caller gives back the handle and the lookup.
 Unnamed make_unnamed(Operations& operations, const uint8_t* request, size_t size);
 
 }  // namespace walfs

@@ -193,7 +193,8 @@ void Tracker::adopt_companions(const std::shared_ptr<FileState>& file, NameEvent
 }
 
 // A database has left the name: what lies beside it is nobody's companion now, but an ordinary
-// file. The log of a database that was only renamed still belongs to it, and mostly follows it.
+// file. The log of a database that was only renamed still belongs to it, and so does the journal of
+// its open transaction; mostly they follow it.
 void Tracker::release_companions(const std::shared_ptr<FileState>& parent, const std::string& name,
                                  bool database_lives, NameEvent& event) {
   for (const char* suffix : kSuffixes) {
@@ -201,11 +202,19 @@ void Tracker::release_companions(const std::shared_ptr<FileState>& parent, const
     const auto companion = open_state(parent, companion_name);
     if (companion == nullptr) continue;
     Role role;
+    std::shared_ptr<FileState> base;
     {
       const std::scoped_lock lock(companion->mutex);
       role = companion->role;
+      base = companion->base;
     }
-    if (role == Role::kJournal || (!database_lives && (role == Role::kWal || role == Role::kShm)))
+    bool in_use = false;
+    if (database_lives && base != nullptr) {
+      const std::scoped_lock lock(base->mutex);
+      in_use = base->content != nullptr && base->content->journal_open;
+    }
+    if ((role == Role::kJournal && !in_use) ||
+        (!database_lives && (role == Role::kWal || role == Role::kShm)))
       place(parent, companion_name.c_str(), companion, event);
   }
 }
@@ -247,7 +256,7 @@ void Tracker::keep_hot_journal(const std::string& path) {
   ensure_content(*base).hot_journal = journal;
 }
 
-void Tracker::forget_hot_journal(Content& database) {
+void Tracker::forget_hot_journal(Content& database, uint64_t order) {
   const auto journal = std::exchange(database.hot_journal, nullptr);
   if (journal == nullptr) return;
   journal->kept_hot = false;
@@ -255,7 +264,7 @@ void Tracker::forget_hot_journal(Content& database) {
   NameEvent event;
   event.changes.emplace_back(SetEntry{parent->id, name, kNoFile});
   event.changes.emplace_back(DropFile{journal->id});
-  record(std::move(event));
+  record(std::move(event), order);
 }
 
 }  // namespace walfs

@@ -29,6 +29,7 @@ Result<bool> Cutter::cut(const Cut& cut) {
     }
   }
   if (!wait_for_heads(cut)) return false;
+  cut_order_ = cut.order;
   unsettled_.clear();
   scan_settled_ = true;
   for (const auto& file : active_) {
@@ -114,6 +115,7 @@ void Cutter::look(FileState& file, bool force) {
   ++content.quiet_cuts;
   if (!replicated) return;
   const bool left = !content.dirty.empty() || content.size_dirty;
+  if (file.kept_hot && !content.comparing && !left) file.kept_whole = true;
   const bool open = content.journal_open && content.known.database;
   if (content.comparing || (content.doubt != Doubt::kNone && !open) ||
       (left && !content.follower.following() && !open)) {
@@ -127,6 +129,13 @@ bool Cutter::at_boundary(const FileState& file, bool force) const {
   const int64_t now = steady_ns();
   return force || file.writers == 0 || content.boundary ||
          now - content.last_write_ns >= kQuietNs || now - content.dirty_since_ns >= kDirtyMaxNs;
+}
+
+// With its hot journal beside it in the replica a database is complete in the middle of a
+// transaction, too.
+bool Cutter::replica_has_hot_journal(const Content& database) {
+  return database.hot_journal != nullptr && !database.hot_journal_ended &&
+         database.hot_journal->kept_whole;
 }
 
 // A database is at a boundary when no transaction can be half there: see Doubt.
@@ -145,8 +154,7 @@ void Cutter::look_at_database(FileState& file, bool force) {
     content.doubt = Doubt::kNone;
     return;
   }
-  // With its journal beside it in the replica it is complete in the middle of a transaction, too.
-  if (content.journal_open && content.hot_journal == nullptr) return;
+  if (content.journal_open && !replica_has_hot_journal(content)) return;
   const unsigned enough = force || content.doubt == Doubt::kUnverified ? 1 : kQuietCuts;
   if (file.writers == 0 || content.quiet_cuts >= enough) capture(file);
 }
@@ -156,7 +164,7 @@ void Cutter::capture(FileState& file) {
   const bool was_empty = content.known.size == 0;
   const bool was_database = content.known.database;
   auto commit = capture_dirty(file, tracker_.spool());
-  if (!content.journal_open) tracker_.forget_hot_journal(content);
+  if (!content.journal_open) tracker_.forget_hot_journal(content, cut_order_);
   if (!commit) return;
   content.commits.push_back(std::move(*commit));
   if (was_database != content.known.database || (was_empty && content.known.size > 0)) {

@@ -66,6 +66,7 @@ class Cutter {
   bool head_arrived(FileState& database, const Head& head);
   void look(FileState& file, bool force);
   void look_at_database(FileState& file, bool force);
+  static bool replica_has_hot_journal(const Content& database);
   bool at_boundary(const FileState& file, bool force) const;
   void capture(FileState& file);
   std::vector<Commit> take_commits(FileState& file, const Cut& cut);
@@ -85,6 +86,7 @@ class Cutter {
   std::vector<std::pair<std::shared_ptr<FileState>, bool>> changed_kind_;
   Point pending_;  // Taken from the tracker and not yet in the log.
   std::vector<std::unique_ptr<CommitBuffer>> pending_buffers_;
+  uint64_t cut_order_ = 0;
   std::vector<std::shared_ptr<FileState>> unsettled_;
   bool scan_settled_ = true;
 };

@@ -63,6 +63,7 @@ struct Content {
   std::optional<bool> generation_before_synced;
   std::shared_ptr<FileState> wal, journal;
   std::shared_ptr<FileState> hot_journal;  // While it is kept (FileState::kept_hot).
+  bool hot_journal_ended = false;          // Its transaction has: it is void.
   bool has_shm = false;                    // Then heads tell how far it is committed.
   WalFollower follower;
   uint64_t generation_base = 0;  // Of logs that were followed before this one.
@@ -98,6 +99,7 @@ struct FileState : std::enable_shared_from_this<FileState> {
   // A journal that was hot when we began: the replica has it as a file, so that SQLite finds in a
   // restored directory what it would have found here, until its transaction has ended.
   std::atomic<bool> kept_hot{false};
+  std::atomic<bool> kept_whole{false};     // The next point has its bytes.
   std::atomic<uint64_t> created_order{0};  // When the log got its name; 0: before we began.
   std::atomic<uint64_t> gone_order{0};     // When it was unlinked; 0 while it is there.
   bool listed = false;                     // In the tracker's list of files with something to do.

@@ -125,6 +125,7 @@ Content& Tracker::ensure_content(FileState& file) {
     spdlog::error("{} will be sent anew: {}", path_of(file), stored.error().message);
     content.known.block_size = 1;
     content.size_dirty = true;
+    content.dirty.add(0, file_size(file).value_or(0));
     content.doubt = Doubt::kUnverified;
     list(file.shared_from_this());
   } else if (*stored) {
@@ -290,14 +291,19 @@ void Tracker::truncated(TrackedFile* handle, uint64_t new_size) {
   }
 }
 
+// A hint only, and the application waits: whoever holds a lock is perhaps reading the log already.
 void Tracker::before_fsync(TrackedFile* handle) {
   constexpr uint64_t kMuch = uint64_t{256} << 10;
   if (handle == nullptr || !on_log_sync_) return;
-  const auto base = base_of(*handle->state);
+  std::shared_ptr<FileState> base;
+  {
+    const std::unique_lock lock(handle->state->mutex, std::try_to_lock);
+    if (lock.owns_lock()) base = handle->state->base;
+  }
   if (base == nullptr) return;
   {
-    const std::scoped_lock lock(base->mutex);
-    if (base->content == nullptr || base->content->wal_unread < kMuch) return;
+    const std::unique_lock lock(base->mutex, std::try_to_lock);
+    if (!lock.owns_lock() || base->content == nullptr || base->content->wal_unread < kMuch) return;
   }
   on_log_sync_(base);
 }
@@ -350,7 +356,8 @@ void Tracker::end_transaction(const std::shared_ptr<FileState>& database) {
   Content& content = ensure_content(*database);
   content.journal_open = false;
   content.journal_nonce.reset();
-  if (content.dirty.empty() && !content.size_dirty) return forget_hot_journal(content);
+  content.hot_journal_ended = content.hot_journal != nullptr;
+  if (content.dirty.empty() && !content.size_dirty) return forget_hot_journal(content, 0);
   list(database);
   if (!content.synced) {
     content.doubt = Doubt::kUnsynced;
@@ -360,11 +367,12 @@ void Tracker::end_transaction(const std::shared_ptr<FileState>& database) {
   // A file that is still being compared as a whole must not hold up the application here.
   constexpr uint64_t kInlineMax = uint64_t{64} << 20;
   if (content.doubt == Doubt::kUnverified && content.dirty.total_bytes() > kInlineMax) return;
+  const uint64_t order = next_order();
   if (auto commit = capture_dirty(*database, spool_)) {
-    commit->order = next_order();
+    commit->order = order;
     content.commits.push_back(std::move(*commit));
   }
-  forget_hot_journal(content);
+  forget_hot_journal(content, order);
 }
 
 // Of a transaction over several databases this is the commit: the journals that name it count no

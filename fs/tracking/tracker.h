@@ -86,12 +86,13 @@ class Tracker final : public FileObserver {
   // The same by a path relative to the root.
   std::shared_ptr<FileState> open_path(const std::string& path);
   // Keeps a journal that nobody's transaction is behind in the replica, as a file; forgets it
-  // directly after the database was taken as it is without the journal. The database's lock is
-  // held.
+  // together with the commit that takes the database as it is without the journal, whose place in
+  // the order is given. The database's lock is held.
   void keep_hot_journal(const std::string& path);
-  void forget_hot_journal(Content& database);
+  void forget_hot_journal(Content& database, uint64_t order);
   std::optional<FileId> id_of(uint64_t inode);
-  void record(NameEvent event);
+  // With an order if it belongs to an instant that was given to something else already.
+  void record(NameEvent event, uint64_t order = 0);
 
   // For the cutter.
   std::vector<std::shared_ptr<FileState>> take_listed();

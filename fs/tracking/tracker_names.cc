@@ -2,6 +2,9 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <iterator>
+
 #ifndef RENAME_EXCHANGE
 #define RENAME_EXCHANGE (1 << 1)
 #endif
@@ -30,13 +33,19 @@ void let_go(FileState& file) {
 
 }  // namespace
 
-void Tracker::record(NameEvent event) {
+void Tracker::record(NameEvent event, uint64_t order) {
   if (event.changes.empty()) return;
   const std::scoped_lock lock(names_mutex_);
-  const uint64_t order = next_order();
+  if (order == 0) order = next_order();
   for (const auto& file : event.appeared) file->created_order = order;
   for (const auto& file : event.gone) file->gone_order = order;
-  for (Change& change : event.changes) names_.emplace_back(order, std::move(change));
+  const auto place =
+      std::upper_bound(names_.begin(), names_.end(), order,
+                       [](uint64_t at, const auto& name) { return at < name.first; });
+  std::vector<std::pair<uint64_t, Change>> changes;
+  for (Change& change : event.changes) changes.emplace_back(order, std::move(change));
+  names_.insert(place, std::make_move_iterator(changes.begin()),
+                std::make_move_iterator(changes.end()));
 }
 
 std::vector<Change> Tracker::take_names(uint64_t up_to_order) {
@@ -127,7 +136,10 @@ void Tracker::unlinked(TrackedFile* parent, const char* name, TrackedFile* file)
   event.changes.emplace_back(SetEntry{parent->state->id, name, kNoFile});
   if (file != nullptr) {
     drop_if_unlinked(file->state, event);
-    if (file->state->is_regular) release_companions(parent->state, name, false, event);
+    if (file->state->is_regular) {
+      const bool lives = role_of(*file->state) != Role::kGone;
+      release_companions(parent->state, name, lives, event);
+    }
   }
   record(std::move(event));
 }
@@ -149,7 +161,7 @@ void Tracker::companion_gone(const std::shared_ptr<FileState>& file, const char*
     return;
   }
   if (base == nullptr) return;
-  if (role == Role::kJournal) end_transaction(base);
+  if (role == Role::kJournal && role_of(*base) != Role::kGone) end_transaction(base);
   const std::scoped_lock lock(base->mutex);
   if (base->content == nullptr) return;
   if (role == Role::kJournal && base->content->journal == file) base->content->journal.reset();
@@ -194,6 +206,8 @@ void Tracker::place(const std::shared_ptr<FileState>& parent, const char* name,
     // Not in the replica so far: all of it is new.
     add_file(file, event);
     const std::scoped_lock lock(file->mutex);
+    file->content = std::make_unique<Content>();
+    file->content->known.scanned = true;
     note_change(file, 0, file_size(*file).value_or(0));
     file->content->boundary = true;
   }

@@ -155,8 +155,9 @@ class Comparison {
       // A database that the replica does not have yet goes up as it is, in the middle of a
       // transaction, and its journal with it, until that has ended.
       if (!found.hot_journal) return {};
-      WALFS_ASSIGN(const bool known, replica_has_database(found.database_inode));
-      if (known && !by_inode_.contains(found.attributes.st_ino)) return {};
+      if (replica_has_database(found.database_inode) &&
+          !by_inode_.contains(found.attributes.st_ino))
+        return {};
       hot_journals_.push_back(found.path);
     }
     const FileId id = id_of(found);
@@ -194,11 +195,11 @@ class Comparison {
 
  private:
   // The database was visited before its journal, whose name is longer.
-  Result<bool> replica_has_database(uint64_t inode) {
+  bool replica_has_database(uint64_t inode) {
     const auto id = ids_.find(inode);
     if (fresh_ || id == ids_.end()) return false;
-    WALFS_ASSIGN(const auto content, catalog_.content(id->second));
-    return content && content->database;
+    const auto content = catalog_.content(id->second);
+    return content.ok() && *content && (*content)->database;
   }
 
   FileId id_of(const Found& found) {

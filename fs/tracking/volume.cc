@@ -163,8 +163,7 @@ void Volume::make_cut(Cut cut, const std::vector<uint64_t>& tokens) {
   if (tokens.empty()) return;
   if (made.ok() && *made && !cutter_->unsettled()) {
     seal_if_due(true);
-    complete_tokens(tokens);
-    return;
+    if (log_->sealed() == log_->last()) return complete_tokens(tokens);
   }
   const std::string path = cutter_->unsettled_path();
   const std::scoped_lock lock(mutex_);
@@ -398,8 +397,9 @@ json Volume::status() {
 }
 
 // After the last request everything written has arrived and every handle is closed: one more cut
-// takes it all.
-Status Volume::finish(int64_t timeout_ms) {
+// takes it all. What comes after that cut is found by the next mount, which therefore must not take
+// anything for unchanged.
+Status Volume::finish(int64_t timeout_ms, bool all_served) {
   const auto deadline = std::chrono::steady_clock::now() + milliseconds(timeout_ms);
   {
     // A comparison that is under way ends first; what it has not looked at must not be taken for
@@ -440,7 +440,7 @@ Status Volume::finish(int64_t timeout_ms) {
   uploader_->stop();
   if (cut_thread_.joinable()) cut_thread_.join();
   if (scan_thread_.joinable()) scan_thread_.join();
-  if (all && save_signatures(backing_fd_, *tracker_, *catalog_).ok())
+  if (all && all_served && save_signatures(backing_fd_, *tracker_, *catalog_).ok())
     WALFS_TRY(catalog_->set_clean());
   if (shipped) return {};
   const UploadStatus status = uploader_->status();

@@ -38,7 +38,7 @@ class Volume final : public ServerHooks {
   FileObserver& observer() override { return *tracker_; }
   nlohmann::json status() override;
   Result<nlohmann::json> sync(int64_t timeout_ms) override;
-  Status finish(int64_t timeout_ms) override;
+  Status finish(int64_t timeout_ms, bool all_served) override;
 
  private:
   Status open_state(const ServerContext& context);

@@ -150,6 +150,48 @@ TEST(TrackingStart, ADatabaseThatCameWithAHotJournalWhileNobodyLookedIsCompleteW
   directory.expect_all_restored();
 }
 
+TEST(TrackingStart, AHotJournalWhoseDatabaseIsRemovedOrRenamedIsAFileWithItsContent) {
+  for (const bool renamed : {false, true}) {
+    SCOPED_TRACE(renamed ? "renamed" : "removed");
+    TrackedDirectory directory(kNotStarted);
+    make_database_with_hot_journal(directory.source("y.db"), directory.spool() + ".y.db");
+    directory.start();
+    directory.finish_first_upload();
+    directory.sync();
+    if (renamed) {
+      directory.mount().rename("y.db-journal", "saved");
+    } else {
+      directory.mount().unlink("y.db");
+    }
+    directory.sync();
+    directory.expect_all_restored();
+  }
+}
+
+// I1: its transaction is open until somebody rolls it back.
+TEST(TrackingStart, ADatabaseThatIsRenamedAwayFromItsHotJournalIsNotTakenForCommitted) {
+  TrackedDirectory directory(kNotStarted);
+  make_database(directory.source("y.db"), 100, "DELETE");
+  directory.start();
+  directory.finish_first_upload();
+  directory.sync();
+  const Tree before = directory.restored_tree(directory.log().sealed());
+  TrackedDatabases databases(directory);
+  databases.open("y.db", "PRAGMA cache_size=5");
+  databases.exec("y.db", "BEGIN; UPDATE t SET b=zeroblob(600)");
+  directory.mount().write_back_all();
+  directory.mount().rename("y.db", "z.db");
+  for (int i = 0; i < 4; ++i) directory.cut();
+  directory.seal();
+  EXPECT_EQ(directory.restored_tree(directory.log().sealed()).at("z.db").content,
+            before.at("y.db").content);
+  directory.mount().rename("z.db", "y.db");
+  databases.exec("y.db", "ROLLBACK");
+  databases.close("y.db");
+  directory.sync();
+  directory.expect_all_restored();
+}
+
 // I5: without knowing what the replica has, nothing is taken for sent.
 TEST(TrackingStart, AFileWhoseRowInTheCatalogIsDamagedIsSentAnew) {
   for (const char* damage : {"size=1<<60", "block_size=0", "block_size=1<<40"}) {
