@@ -8,10 +8,13 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <climits>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "fs/mount/control.h"
 #include "fs/mount/mountinfo.h"
@@ -27,20 +30,40 @@ bool is_inside(const std::string& path, const std::string& directory) {
   return directory == "/" ? path != "/" : path.starts_with(directory + "/");
 }
 
-std::string holder_of(int lock_fd, const std::string& source) {
-  std::string who = source + " is already served by walfs";
+struct Holder {
+  int64_t pid = 0;
+  std::string text;  // For people.
+};
+
+Holder holder_of(int lock_fd, const std::string& source) {
+  Holder holder{0, source + " is already served by walfs"};
   auto text = read_text_fd(lock_fd, 4096);
-  auto holder = nlohmann::json::parse(text ? *text : "", nullptr, false);
-  if (!holder.is_object()) return who;
-  auto pid = holder.value("pid", int64_t{0});
-  return who + " (pid " + std::to_string(pid) + " on " + holder.value("host", "") +
-         ", mounted at " + holder.value("mountpoint", "") + "); unmount it first";
+  auto json = nlohmann::json::parse(text ? *text : "", nullptr, false);
+  if (!json.is_object()) return holder;
+  holder.pid = json.value("pid", int64_t{0});
+  holder.text += " (pid " + std::to_string(holder.pid) + " on " + json.value("host", "") +
+                 ", mounted at " + json.value("mountpoint", "") + "); unmount it first";
+  return holder;
 }
 
+bool has_ended(int64_t pid) {
+  if (pid <= 0) return false;
+  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+  std::string line;
+  if (!std::getline(file, line)) return true;
+  const size_t state = line.rfind(") ");
+  return state != std::string::npos && line[state + 2] == 'Z';
+}
+
+// A process that was killed gives its lock back only when the last of its threads has ended.
 Status take_lock(int fd, const std::string& source, const std::string& mountpoint) {
-  if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-    if (errno == EWOULDBLOCK) return Error{Errc::kConflict, holder_of(fd, source)};
-    return error_from_errno("cannot lock " + source, errno);
+  constexpr int kTries = 40;
+  constexpr std::chrono::milliseconds kBetweenTries(50);
+  for (int tries = 1; flock(fd, LOCK_EX | LOCK_NB) != 0; ++tries) {
+    if (errno != EWOULDBLOCK) return error_from_errno("cannot lock " + source, errno);
+    const Holder holder = holder_of(fd, source);
+    if (tries == kTries || !has_ended(holder.pid)) return Error{Errc::kConflict, holder.text};
+    std::this_thread::sleep_for(kBetweenTries);
   }
   char host[HOST_NAME_MAX + 1] = {};
   gethostname(host, sizeof host - 1);
@@ -139,8 +162,7 @@ Status check_outside(const std::string& what, const std::string& path, const std
   const std::string real = std::filesystem::weakly_canonical(path, error).string();
   if (error) return {};  // Whoever opens it tells why it can't be.
   for (const std::string& directory : {source, mountpoint}) {
-    const std::string below = directory == "/" ? directory : directory + "/";
-    if (real == directory || real.starts_with(below)) {
+    if (real == directory || is_inside(real, directory)) {
       return Error{Errc::kUsage, what + " " + path + " lies in " + directory +
                                      ", which is to be mounted; choose a place outside of it"};
     }

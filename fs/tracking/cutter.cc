@@ -15,6 +15,7 @@ constexpr int64_t kMs = 1'000'000;
 constexpr int64_t kQuietNs = 300 * kMs;      // An ordinary file's pause that counts as a boundary.
 constexpr int64_t kDirtyMaxNs = 5000 * kMs;  // And how long it may go on without one.
 constexpr int64_t kHeadWaitNs = 2000 * kMs;  // For frames that are still on their way.
+constexpr int64_t kPutOffMaxNs = 500 * kMs;  // For heads of logs that have just appeared.
 constexpr unsigned kQuietCuts = 2;
 
 }  // namespace
@@ -28,7 +29,7 @@ Result<bool> Cutter::cut(const Cut& cut) {
       capture_wal(*file, tracker_.spool(), tracker_.next_order());
     }
   }
-  if (!wait_for_heads(cut)) return false;
+  if (!wait_for_heads(cut) || !heads_are_known(cut)) return false;
   cut_order_ = cut.order;
   unsettled_.clear();
   scan_settled_ = true;
@@ -100,6 +101,40 @@ bool Cutter::wait_for_heads(const Cut& cut) {
     }
   }
   return all;
+}
+
+// The head of the log that is there now; null if none was told.
+const WalPoint* Cutter::head_of(const FileState& database) const {
+  const auto head = heads_.find(database.id);
+  const bool told =
+      head != heads_.end() && head->second.generation > database.content->generation_base;
+  return told ? &head->second : nullptr;
+}
+
+// False if the instant lacks the head of a log that has transactions from about that time: its -shm
+// had only just appeared. The next instant has it. Applications that open and close their databases
+// all the time must not keep points from being made.
+bool Cutter::heads_are_known(const Cut& cut) {
+  const bool all = cut.last || std::none_of(active_.begin(), active_.end(), [&](const auto& file) {
+                     const std::scoped_lock lock(file->mutex);
+                     return lacks_head(*file, cut);
+                   });
+  if (all) {
+    put_off_since_ns_ = 0;
+    return true;
+  }
+  const int64_t now = steady_ns();
+  if (put_off_since_ns_ == 0) put_off_since_ns_ = now;
+  return now - put_off_since_ns_ >= kPutOffMaxNs;
+}
+
+bool Cutter::lacks_head(const FileState& file, const Cut& cut) const {
+  if (file.content == nullptr || !file.content->has_shm || head_of(file) != nullptr) return false;
+  const auto& commits = file.content->commits;
+  return std::any_of(commits.begin(), commits.end(), [&](const Commit& commit) {
+    return commit.wal && commit.wal->generation > file.content->generation_base &&
+           commit.order > cut.order;
+  });
 }
 
 void Cutter::look(FileState& file, bool force) {
@@ -178,8 +213,7 @@ bool Cutter::belongs(const FileState& file, const Commit& commit, const Cut& cut
   // Of a log that has ended no head will tell any more.
   if (commit.wal && file.content->has_shm &&
       commit.wal->generation > file.content->generation_base) {
-    const auto head = heads_.find(file.id);
-    if (head != heads_.end()) return *commit.wal <= head->second;
+    if (const WalPoint* head = head_of(file)) return *commit.wal <= *head;
   }
   return commit.order <= cut.order;
 }

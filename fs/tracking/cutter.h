@@ -45,9 +45,9 @@ class Cutter {
   Cutter(Tracker& tracker, Catalog& catalog, Log& log)
       : tracker_(tracker), catalog_(catalog), log_(log) {}
 
-  // Appends a point if anything changed. False: frames that the heads promise have not arrived; try
-  // again with the next cut. An error means that the log could not be written (no room): nothing is
-  // lost, the next call tries again.
+  // Appends a point if anything changed. False: frames that the heads promise have not arrived, or
+  // a head is missing; try again with the next cut. An error means that the log could not be
+  // written (no room): nothing is lost, the next call tries again.
   Result<bool> cut(const Cut& cut);
   // Appends a point even if nothing changed; the position of a snapshot. Only directly after a
   // successful cut().
@@ -58,12 +58,14 @@ class Cutter {
   std::string unsettled_path() const;  // Of one of them; empty if there is none.
   // True when no file was read by the first upload in a state that may not be committed.
   bool scan_settled() const { return scan_settled_; }
-  void forget_head(FileId id) { heads_.erase(id); }
 
  private:
   void gather_listed();
   bool wait_for_heads(const Cut& cut);
   bool head_arrived(FileState& database, const Head& head);
+  const WalPoint* head_of(const FileState& database) const;
+  bool heads_are_known(const Cut& cut);
+  bool lacks_head(const FileState& file, const Cut& cut) const;
   void look(FileState& file, bool force);
   void look_at_database(FileState& file, bool force);
   static bool replica_has_hot_journal(const Content& database);
@@ -82,6 +84,7 @@ class Cutter {
   Log& log_;
   std::vector<std::shared_ptr<FileState>> active_;
   std::unordered_map<FileId, WalPoint> heads_;
+  int64_t put_off_since_ns_ = 0;           // Cuts, for want of a head; 0: they are not.
   std::unordered_set<FileId> distrusted_;  // Their heads promised frames that never came.
   std::vector<std::pair<std::shared_ptr<FileState>, bool>> changed_kind_;
   Point pending_;  // Taken from the tracker and not yet in the log.

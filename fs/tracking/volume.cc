@@ -22,7 +22,7 @@ using std::chrono::milliseconds;
 
 constexpr int64_t kMs = 1'000'000;
 constexpr int64_t kCutterPollMs = 20;
-constexpr int kSyncRounds = 20;
+constexpr int kLastRounds = 20;
 constexpr size_t kPathsPerMessage = 100;
 
 std::string holder_name(const std::string& directory) {
@@ -306,7 +306,7 @@ std::string Volume::shown(Position position) const {
 Result<json> Volume::sync(int64_t timeout_ms) {
   const auto deadline = std::chrono::steady_clock::now() + milliseconds(timeout_ms);
   std::optional<Position> position;
-  for (int round = 0; round < kSyncRounds && !position; ++round) {
+  while (!position && std::chrono::steady_clock::now() < deadline) {
     std::vector<std::string> paths = paths_to_flush();
     std::unique_lock lock(mutex_);
     const uint64_t token = next_token_++;
@@ -322,8 +322,6 @@ Result<json> Volume::sync(int64_t timeout_ms) {
     const std::optional<Position> reached = tokens_[token];
     tokens_.erase(token);
     if (!answered || stopping_) break;
-    // The last rounds take what has settled: a transaction that never pauses must not keep
-    // everything else waiting.
     if (*reached != Position{}) position = reached;
     lock.unlock();
     if (!position) std::this_thread::sleep_for(milliseconds(30));
@@ -408,7 +406,7 @@ Status Volume::finish(int64_t timeout_ms, bool all_served) {
     changed_.wait_until(lock, deadline, [&] { return scan_done_ || !comparison_; });
   }
   bool all = false;
-  for (int round = 0; round < kSyncRounds && !all; ++round) {
+  for (int round = 0; round < kLastRounds && !all; ++round) {
     const std::scoped_lock lock(cut_mutex_);
     Cut last;
     last.order = UINT64_MAX;

@@ -2,10 +2,13 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/file.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <string>
+#include <thread>
 
 #include "tests/support/mounted_directory.h"
 
@@ -236,6 +239,27 @@ TEST(MountLifecycle, ServesOnWithoutItsKeeperUntilUnmounted) {
   EXPECT_TRUE(all_ended(mounted));
   EXPECT_EQ(std::filesystem::file_size(mounted.source() + "/file"), 4u);
   EXPECT_FALSE(std::filesystem::exists(control_socket_path(mounted.path())));
+}
+
+// The threads of a killed process end one after the other, and with the last of them its lock.
+TEST(MountLifecycle, WaitsForTheLockOfAProcessThatHasEnded) {
+  TemporaryDirectory place;
+  const std::string source = place.path() + "/source";
+  std::filesystem::create_directories(source + "/.walfs");
+  const pid_t ended = fork();
+  if (ended == 0) _exit(0);
+  waitpid(ended, nullptr, 0);
+  const std::string path = source + "/.walfs/lock";
+  std::ofstream(path) << nlohmann::json{{"pid", ended}, {"host", "here"}, {"mountpoint", "/m"}};
+  const int lock = open(path.c_str(), O_RDWR | O_CLOEXEC);
+  ASSERT_EQ(flock(lock, LOCK_EX | LOCK_NB), 0);
+  std::thread releases([&] {
+    usleep(300'000);
+    close(lock);
+  });
+  MountedDirectory mounted({}, Seconds(120), source, source);
+  releases.join();
+  write_through(mounted, "file");
 }
 
 TEST(MountLifecycle, WhatACrashLeftIsTakenAwayByTheNextMount) {
