@@ -161,13 +161,12 @@ Status check_outside(const std::string& what, const std::string& path, const std
   std::error_code error;
   const std::string real = std::filesystem::weakly_canonical(path, error).string();
   if (error) return {};  // Whoever opens it tells why it can't be.
-  for (const std::string& directory : {source, mountpoint}) {
-    if (real == directory || is_inside(real, directory)) {
-      return Error{Errc::kUsage, what + " " + path + " lies in " + directory +
-                                     ", which is to be mounted; choose a place outside of it"};
-    }
-  }
-  return {};
+  const std::string* around = nullptr;
+  for (const std::string* directory : {&source, &mountpoint})
+    if (real == *directory || is_inside(real, *directory)) around = directory;
+  if (around == nullptr) return {};
+  return Error{Errc::kUsage, what + " " + path + " lies in " + *around +
+                                 ", which is to be mounted; choose a place outside of it"};
 }
 
 }  // namespace walfs
