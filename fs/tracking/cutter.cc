@@ -151,7 +151,9 @@ void Cutter::look(FileState& file, bool force) {
   if (!replicated) return;
   const bool left = !content.dirty.empty() || content.size_dirty;
   if (file.kept_hot && !content.comparing && !left) file.kept_whole = true;
-  const bool open = content.journal_open && content.known.database;
+  // An open transaction is not waited for, but in a database that is to go up with its hot journal.
+  const bool open =
+      content.journal_open && (content.known.database || content.hot_journal == nullptr);
   if (content.comparing || (content.doubt != Doubt::kNone && !open) ||
       (left && !content.follower.following() && !open)) {
     unsettled_.push_back(file.shared_from_this());

@@ -265,5 +265,21 @@ TEST_F(TrackingChanges, ATransactionOfACrashedWriterIsRolledBackByTheNext) {
   expect_newest();
 }
 
+// A sync does not wait for somebody's open transaction, nor for the uncertain ones before it.
+TEST(TrackingDoubtOpen, AnOpenTransactionOfADatabaseThatTheReplicaDoesNotHaveYetIsNotWaitedFor) {
+  TrackedDirectory directory;
+  TrackedDatabases databases(directory);
+  databases.open("y.db", "PRAGMA journal_mode=DELETE; PRAGMA synchronous=OFF");
+  databases.exec("y.db", "CREATE TABLE t(a)");
+  databases.exec("y.db",
+                 "PRAGMA cache_size=5; BEGIN; WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT "
+                 "i+1 FROM n WHERE i<200) INSERT INTO t SELECT randomblob(900) FROM n");
+  directory.sync();
+  databases.exec("y.db", "COMMIT");
+  databases.close("y.db");
+  directory.sync();
+  directory.expect_all_restored();
+}
+
 }  // namespace
 }  // namespace walfs::test
