@@ -7,6 +7,7 @@
 
 #include "fs/cli/cli.h"
 #include "fs/mount/flusher.h"
+#include "fs/mount/keeper.h"
 #include "fs/mount/process.h"
 #include "fs/mount/server.h"
 #include "fs/tracking/volume.h"
@@ -16,6 +17,7 @@ int main(int argc, char** argv) {
   const std::string_view command = argc > 1 ? argv[1] : "";
   try {
     if (command == "serve-internal") return run_server(make_volume);
+    if (command == "keep-internal" && argc == 3) return run_keeper_again(std::atoi(argv[2]));
     if (command == "flush-internal") return run_flusher();
     if (command == "unmount-internal" && argc == 4)
       return run_unmount_helper(argv[2], std::atoi(argv[3]));

@@ -12,13 +12,16 @@
 namespace walfs {
 namespace {
 
-constexpr uint64_t kSchemaVersion = 1;
+constexpr uint64_t kSchemaVersion = 2;
 // Hashes are stored in pieces, so that a change rewrites a few KiB and not the whole array.
 constexpr uint64_t kPieceBlocks = 512;
+// In the column `database`.
+constexpr uint64_t kIsDatabase = 1;
+constexpr uint64_t kIsTorn = 2;
 
 constexpr const char* kSchema = R"sql(
   PRAGMA journal_mode = WAL;
-  PRAGMA synchronous = NORMAL;
+  PRAGMA synchronous = FULL;
   PRAGMA locking_mode = EXCLUSIVE;
   CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS files(
@@ -137,6 +140,9 @@ Status Catalog::read_header() {
   header_.token = rows["token"];
   header_.parent = position("parent");
   header_.position = position("position");
+  header_.uploaded = position("uploaded");
+  header_.complete = rows.contains("complete") ? position("complete") : header_.position;
+  applied_complete_ = header_.complete;
   header_.epoch = position("epoch").value;
   header_.claimed = rows["claimed"] == "1";
   header_.snapshot_done = rows["snapshot_done"] == "1";
@@ -160,6 +166,7 @@ CatalogHeader Catalog::header() const {
 Status Catalog::set_header(const CatalogHeader& header) {
   const std::scoped_lock lock(mutex_);
   header_ = header;
+  applied_complete_ = header.complete;
   return write_header();
 }
 
@@ -181,6 +188,13 @@ Status Catalog::set_clean() {
   return write_header();
 }
 
+Status Catalog::note_uploaded(Position uploaded) {
+  const std::scoped_lock lock(mutex_);
+  if (header_.uploaded == uploaded) return {};
+  header_.uploaded = uploaded;
+  return sql_->set_meta.bind(1, "uploaded").bind(2, uploaded.to_string()).run();
+}
+
 Status Catalog::write_header() {
   const std::pair<std::string_view, std::string> rows[] = {
       {"volume", header_.volume},
@@ -188,6 +202,8 @@ Status Catalog::write_header() {
       {"token", header_.token},
       {"parent", header_.parent.to_string()},
       {"position", header_.position.to_string()},
+      {"uploaded", header_.uploaded.to_string()},
+      {"complete", header_.complete.to_string()},
       {"epoch", Position{header_.epoch}.to_string()},
       {"next_id", Position{next_id_}.to_string()},
       {"claimed", header_.claimed ? "1" : "0"},
@@ -274,7 +290,7 @@ Status Catalog::put_scanned(FileId id, const ContentState& state, uint64_t first
   if (has_content) {
     known.block_size = static_cast<uint32_t>(sql_->get_content.integer(0));
     known.size = sql_->get_content.integer(1);
-    known.database = sql_->get_content.integer(2) != 0;
+    known.database = (sql_->get_content.integer(2) & kIsDatabase) != 0;
   }
   if (row) sql_->get_content.reset();
   // What the log has said since (a size, another block size) is newer than what was read.
@@ -295,7 +311,7 @@ Status Catalog::put_scanned(FileId id, const ContentState& state, uint64_t first
   return sql_->set_content.run();
 }
 
-Status Catalog::apply_content(const SetContent& change) {
+Status Catalog::apply_content(const SetContent& change, bool torn) {
   WALFS_ASSIGN(const bool row, sql_->get_content.bind(1, change.id).step());
   const bool had = row && !sql_->get_content.is_null(0);
   const uint64_t old_size = had ? sql_->get_content.integer(1) : 0;
@@ -318,7 +334,7 @@ Status Catalog::apply_content(const SetContent& change) {
   sql_->set_content.bind(1, change.id)
       .bind(2, uint64_t{change.block_size})
       .bind(3, change.size)
-      .bind(4, uint64_t{change.database})
+      .bind(4, (change.database ? kIsDatabase : 0) | (torn ? kIsTorn : 0))
       .bind(5, uint64_t{scanned || change.reset});
   if (change.checksum) {
     sql_->set_content.bind(6, *change.checksum);
@@ -343,7 +359,10 @@ Status Catalog::apply(const Point& point) {
   const std::scoped_lock lock(mutex_);
   WALFS_TRY(database_->execute("SAVEPOINT point"));
   Status applied = apply_changes(point);
-  if (applied.ok()) return database_->execute("RELEASE point");
+  if (applied.ok()) {
+    if (!point.partial) applied_complete_ = point.position;
+    return database_->execute("RELEASE point");
+  }
   // Where SQLite has rolled back more than the savepoint there is nothing left to go back to.
   if (database_->in_transaction()) {
     WALFS_TRY(database_->execute("ROLLBACK TO point; RELEASE point"));
@@ -368,7 +387,8 @@ Status Catalog::apply_changes(const Point& point) {
       if (entry->child != kNoFile) statement.bind(3, entry->child);
       WALFS_TRY(statement.run());
     } else {
-      WALFS_TRY(apply_content(std::get<SetContent>(change)));
+      const auto& content = std::get<SetContent>(change);
+      WALFS_TRY(apply_content(content, point.partial && !content.checksum));
     }
   }
   return {};
@@ -377,13 +397,15 @@ Status Catalog::apply_changes(const Point& point) {
 Status Catalog::commit(Position position) {
   const std::scoped_lock lock(mutex_);
   header_.position = position;
+  header_.complete = applied_complete_;
   return write_header();
 }
 
 Status Catalog::for_each_file(const std::function<void(const FileRow&)>& visit) {
   const std::scoped_lock lock(mutex_);
   WALFS_ASSIGN(auto rows,
-               database_->prepare("SELECT id, inode, attributes, sig_size, sig_mtime, sig_ctime "
+               database_->prepare("SELECT id, inode, attributes, sig_size, sig_mtime, sig_ctime, "
+                                  "database "
                                   "FROM files WHERE attributes IS NOT NULL"));
   while (true) {
     WALFS_ASSIGN(const bool more, rows.step());
@@ -399,6 +421,7 @@ Status Catalog::for_each_file(const std::function<void(const FileRow&)>& visit) 
       row.signature = Signature{rows.integer(3), static_cast<int64_t>(rows.integer(4)),
                                 static_cast<int64_t>(rows.integer(5))};
     }
+    row.torn = !rows.is_null(6) && (rows.integer(6) & kIsTorn) != 0;
     visit(row);
   }
 }
@@ -434,7 +457,8 @@ Result<std::optional<ContentState>> Catalog::content(FileId id) {
   const bool has_content = !sql_->get_content.is_null(0);
   state.block_size = static_cast<uint32_t>(sql_->get_content.integer(0));
   state.size = sql_->get_content.integer(1);
-  state.database = sql_->get_content.integer(2) != 0;
+  state.database = (sql_->get_content.integer(2) & kIsDatabase) != 0;
+  state.torn = (sql_->get_content.integer(2) & kIsTorn) != 0;
   state.scanned = sql_->get_content.integer(3) != 0;
   sql_->get_content.reset();
   if (!has_content) return std::optional<ContentState>();

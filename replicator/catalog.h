@@ -32,6 +32,8 @@ struct ContentState {
   bool database = false;
   bool scanned = false;  // Every block is known; else some hashes may be kUnknownHash.
   std::vector<uint64_t> hashes;
+  // Partial points have left it in the middle of something: it is no state that the file ever had.
+  bool torn = false;
 
   uint64_t block_count() const {
     return block_size == 0 ? 0 : (size + block_size - 1) / block_size;
@@ -54,6 +56,8 @@ struct CatalogHeader {
   bool claimed = false;        // The store has the epoch; else the uploader has yet to claim it.
   Position parent;             // The epoch's parent.
   Position position;           // The last point in the spool or the store.
+  Position uploaded;           // The store has everything up to here, and perhaps more.
+  Position complete;           // The last one that is not partial.
   bool snapshot_done = false;  // A first snapshot of this state is in the store.
   bool clean =
       false;  // Signatures are valid: nothing was changed through us since they were saved.
@@ -69,6 +73,8 @@ class Catalog {
   Status set_claimed();
   Status set_snapshot_done();
   Status set_clean();
+  // Durable with the next commit().
+  Status note_uploaded(Position uploaded);
   // Forgets all files; the header stays.
   Status wipe();
   // Above all ids that files ever had, dropped ones included.
@@ -91,7 +97,8 @@ class Catalog {
   // begin_again() starts a new transaction; the points have to be applied again.
   bool transaction_lost() const;
   Status begin_again();
-  // Makes everything since the last commit durable against a kill, with the given position.
+  // Makes everything since the last commit durable, with the given position. Against a power cut,
+  // too: a catalog that is older than what the store has could only begin anew.
   Status commit(Position position);
 
   struct FileRow {
@@ -99,6 +106,7 @@ class Catalog {
     uint64_t inode = 0;
     Attributes attributes;
     std::optional<Signature> signature;
+    bool torn = false;
   };
   Status for_each_file(const std::function<void(const FileRow&)>& visit);
   Status for_each_entry(const std::function<void(const SetEntry&)>& visit);
@@ -117,7 +125,7 @@ class Catalog {
   Status read_header();
   void note_id(FileId id);  // It was given, and is never given again.
   Status apply_changes(const Point& point);
-  Status apply_content(const SetContent& change);
+  Status apply_content(const SetContent& change, bool torn);
   enum class Existing { kKeep, kReplace };
   Status update_hashes(FileId id, const std::vector<BlockChange>& blocks, uint64_t missing,
                        Existing existing);
@@ -130,6 +138,7 @@ class Catalog {
   std::unique_ptr<SqlDatabase> database_;
   std::unique_ptr<Statements> sql_;
   CatalogHeader header_;
+  Position applied_complete_;   // As header_.complete, with what is not committed.
   bool baseline_lost_ = false;  // Of a first upload: it must begin anew.
   FileId next_id_ = kRootId + 1;
 

@@ -82,6 +82,8 @@ using Change = std::variant<SetFile, DropFile, SetEntry, SetContent>;
 struct Point {
   Position position;
   int64_t time_ns = 0;  // Wall clock, since 1970.
+  // A step on the way to the next point that is not partial, and not a state of its own.
+  bool partial = false;
   std::vector<Change> changes;
 };
 

@@ -5,17 +5,22 @@
 #include <algorithm>
 #include <chrono>
 
+#include "replicator/time.h"
+
 namespace walfs {
 namespace {
 
 constexpr size_t kQueueMax = 8;
-constexpr int64_t kBackoffMinMs = 200;
 constexpr int64_t kBackoffMaxMs = 15000;
 
 }  // namespace
 
-ChunkUploader::ChunkUploader(Store& store, bool ask_first, unsigned threads)
-    : store_(store), ask_first_(ask_first) {
+ChunkUploader::ChunkUploader(Store& store, bool ask_first, unsigned threads,
+                             std::chrono::milliseconds pause)
+    : store_(store),
+      ask_first_(ask_first),
+      pause_ms_(pause.count()),
+      outage_("uploads of the first content to " + store.describe()) {
   for (unsigned i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
 }
 
@@ -79,7 +84,7 @@ void ChunkUploader::run() {
 
 // Tries until the store has the chunk. False: stopped before.
 bool ChunkUploader::store_it(const ChunkRef& chunk, ByteView content) {
-  for (int64_t backoff_ms = kBackoffMinMs;; backoff_ms = std::min(backoff_ms * 2, kBackoffMaxMs)) {
+  for (int64_t backoff_ms = pause_ms_;; backoff_ms = std::min(backoff_ms * 2, kBackoffMaxMs)) {
     const Status done = upload(chunk, content);
     note(done);
     if (done.ok()) return true;
@@ -87,16 +92,14 @@ bool ChunkUploader::store_it(const ChunkRef& chunk, ByteView content) {
   }
 }
 
-// One line in the log for each new kind of failure.
 void ChunkUploader::note(const Status& done) {
   const std::scoped_lock lock(mutex_);
   if (done.ok()) {
     error_.reset();
+    if (const auto line = outage_.succeeded("", steady_ns())) spdlog::info("{}", *line);
     return;
   }
-  if (!error_ || error_->message != done.error().message) {
-    spdlog::warn("the first upload waits: {}", done.error().message);
-  }
+  if (const auto line = outage_.failed(done.error(), steady_ns())) spdlog::warn("{}", *line);
   error_ = done.error();
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -13,6 +14,7 @@
 
 #include "replicator/base/result.h"
 #include "replicator/keys.h"
+#include "replicator/outage.h"
 #include "replicator/snapshot.h"
 #include "replicator/stores/store.h"
 
@@ -22,7 +24,9 @@ class ChunkUploader {
  public:
   // `ask_first`: the store may have chunks already (an earlier upload that was interrupted); they
   // are not sent again.
-  ChunkUploader(Store& store, bool ask_first, unsigned threads = 4);
+  // After a failure a thread waits for `pause`, and each time longer.
+  ChunkUploader(Store& store, bool ask_first, unsigned threads = 4,
+                std::chrono::milliseconds pause = std::chrono::milliseconds(200));
   ~ChunkUploader();
 
   // Queues a chunk; waits while too many are queued. `done` is called from a thread once the store
@@ -47,12 +51,14 @@ class ChunkUploader {
 
   Store& store_;
   const bool ask_first_;
+  const int64_t pause_ms_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Waiting> waiting_;
   unsigned busy_ = 0;
   bool stopping_ = false;
   std::optional<Error> error_;
+  Outage outage_;
   std::set<Sha256Digest> stored_;
   std::atomic<uint64_t> puts_{0};
   std::vector<std::thread> threads_;

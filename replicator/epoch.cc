@@ -1,5 +1,6 @@
 #include "replicator/epoch.h"
 
+#include <spdlog/spdlog.h>
 #include <sys/random.h>
 
 #include <array>
@@ -16,6 +17,7 @@ using nlohmann::json;
 
 constexpr uint64_t kJsonSizeMax = 64 << 10;
 constexpr size_t kListLimit = 1000;
+constexpr uint64_t kMissingEpochsMax = 1000;
 
 Result<json> read_json(Store& store, const std::string& key) {
   WALFS_ASSIGN(const Bytes object, store.get(key, kJsonSizeMax));
@@ -64,6 +66,49 @@ Result<std::vector<uint64_t>> list_epochs(Store& store) {
     if (objects.size() < kListLimit) return numbers;
     after = objects.back().key;
   }
+}
+
+std::string claim_text(const Epoch& epoch) {
+  return to_text({{"epoch", epoch.number},
+                  {"parent", epoch.parent.to_string()},
+                  {"fresh", epoch.fresh},
+                  {"holder", epoch.holder},
+                  {"token", epoch.token},
+                  {"time", format_time(epoch.time_ns)}});
+}
+
+Status put_claim(Store& store, const Epoch& epoch) {
+  const std::string text = claim_text(epoch);
+  Status put = store.put(epoch_key(epoch.number), ObjectBody::of(text), PutMode::kIfAbsent);
+  if (put.ok() || put.error().code != Errc::kConflict) return put;
+  WALFS_ASSIGN(const Epoch holder, read_epoch(store, epoch.number));
+  if (holder.token == epoch.token) return {};  // Our own claim, whose answer was lost.
+  return held_by(store, holder);
+}
+
+// No point will ever carry the number of such an epoch: it builds on nothing.
+Status claim_missing(Store& store, const Epoch& epoch, uint64_t newest) {
+  if (epoch.number - newest > kMissingEpochsMax) {
+    return Error{Errc::kDamaged, "the replica at " + store.describe() +
+                                     " is damaged: its newest epochs are missing"};
+  }
+  Epoch missing = epoch;
+  missing.parent = Position{};
+  missing.fresh = true;
+  for (missing.number = newest + 1; missing.number < epoch.number; ++missing.number) {
+    WALFS_TRY(put_claim(store, missing));
+  }
+  return {};
+}
+
+// Puts the claim again, which must fail. A store that takes it has the same claim as before.
+Result<Fencing> find_fencing(Store& store, const Epoch& epoch) {
+  if (!store.has_conditional_put()) return Fencing::kRefused;
+  const std::string text = claim_text(epoch) + "\n";
+  const Status again = store.put(epoch_key(epoch.number), ObjectBody::of(text), PutMode::kIfAbsent);
+  if (again.ok()) return Fencing::kIgnored;
+  if (again.error().code == Errc::kConflict) return Fencing::kConditionalPut;
+  return again.error();
 }
 
 }  // namespace
@@ -117,18 +162,43 @@ Result<std::optional<Epoch>> read_newest_epoch(Store& store) {
   return std::optional<Epoch>(std::move(epoch));
 }
 
-Status claim_epoch(Store& store, const Epoch& epoch) {
-  const json object = {{"epoch", epoch.number}, {"parent", epoch.parent.to_string()},
-                       {"fresh", epoch.fresh},  {"holder", epoch.holder},
-                       {"token", epoch.token},  {"time", format_time(epoch.time_ns)}};
-  const std::string text = to_text(object);
-  Status put = store.put(epoch_key(epoch.number), ObjectBody::of(text), PutMode::kIfAbsent);
-  if (put.ok() || put.error().code != Errc::kConflict) return put;
-  WALFS_ASSIGN(const Epoch holder, read_epoch(store, epoch.number));
-  if (holder.token == epoch.token) return {};  // Our own claim, whose answer was lost.
-  return Error{Errc::kConflict, "the replica at " + store.describe() + " was claimed by " +
-                                    holder.holder + " at " + format_time(holder.time_ns) +
-                                    "; two writers must not share a replica"};
+std::string describe(Fencing fencing) {
+  switch (fencing) {
+    case Fencing::kUnclaimed:
+      return "unknown: the store could not be reached yet";
+    case Fencing::kConditionalPut:
+      return "conditional-put";
+    case Fencing::kIgnored:
+      return "none: the store ignores the condition of a conditional PUT";
+    case Fencing::kRefused:
+      return "none: the store has no conditional PUT";
+  }
+  std::abort();
+}
+
+Error held_by(const Store& store, const Epoch& holder) {
+  return Error{Errc::kConflict, "the replica at " + store.describe() + " is written by " +
+                                    holder.holder + " since " + format_time(holder.time_ns) +
+                                    "; if that one has ended for good, mount with --take-over"};
+}
+
+Result<Fencing> claim_epoch(Store& store, const Epoch& epoch) {
+  WALFS_ASSIGN(const std::optional<Epoch> newest, read_newest_epoch(store));
+  const uint64_t newest_number = newest ? newest->number : 0;
+  if (newest_number >= epoch.number) {
+    if (newest->token != epoch.token) return held_by(store, *newest);
+  } else {
+    WALFS_TRY(claim_missing(store, epoch, newest_number));
+    WALFS_TRY(put_claim(store, epoch));
+  }
+  WALFS_ASSIGN(const Fencing fencing, find_fencing(store, epoch));
+  if (fencing != Fencing::kConditionalPut) {
+    spdlog::warn(
+        "the replica at {} is not protected from a second writer ({}): two that begin at the same "
+        "time both write to it; make sure that only one does",
+        store.describe(), describe(fencing));
+  }
+  return fencing;
 }
 
 }  // namespace walfs

@@ -33,12 +33,27 @@ Result<std::string> read_volume(Store& store);
 // Creates volume.json with the id if there is none; returns the id that the replica has.
 Result<std::string> create_volume(Store& store, const std::string& id);
 
+// How well a claim keeps other writers away.
+enum class Fencing {
+  kUnclaimed,       // There is no claim yet: the store could not be reached.
+  kConditionalPut,  // The store gives an epoch to one writer only.
+  kIgnored,         // The store ignores the condition of a put: two writers may hold one epoch.
+  kRefused,         // The store has no conditional put: a claim looks before it puts, no more.
+};
+// For people and programs: "conditional-put", or "none: " or "unknown: " and the reason.
+std::string describe(Fencing fencing);
+
 // All epochs, ascending.
 Result<std::vector<Epoch>> read_epochs(Store& store);
 // The newest one, or nothing. Cheap: a listing and one read.
 Result<std::optional<Epoch>> read_newest_epoch(Store& store);
-// kConflict, with who holds it, if the epoch is taken by another token.
-Status claim_epoch(Store& store, const Epoch& epoch);
+// Claims the epoch, and those that are missing between the newest one and it: a writer that was
+// replaced looks for the number after its own. May be repeated after a failure. kConflict, with who
+// holds the replica, if another token has this epoch or a later one. Finds out, and warns of it,
+// when the store cannot keep two writers apart.
+Result<Fencing> claim_epoch(Store& store, const Epoch& epoch);
+// The kConflict for who may not write: who does, since when, and how to take over.
+Error held_by(const Store& store, const Epoch& holder);
 
 std::string random_token();  // 32 hex digits.
 

@@ -13,7 +13,12 @@
 namespace walfs {
 
 Log::Log(Catalog& catalog, std::string spool, Position last)
-    : catalog_(catalog), spool_(std::move(spool)), last_(last.value), sealed_(last.value) {}
+    : catalog_(catalog),
+      spool_(std::move(spool)),
+      last_(last.value),
+      sealed_(last.value),
+      complete_(catalog.header().complete.value),
+      partial_(catalog.header().complete != catalog.header().position) {}
 
 // After a full disk the catalog may have lost what was not committed.
 Status Log::recover() {
@@ -47,6 +52,9 @@ Result<Position> Log::append(Point& point) {
     for (BlockChange& block : content->blocks) block.data = {};
   }
   last_.store(point.position.value);
+  partial_ = point.partial;
+  if (!partial_) complete_.store(point.position.value);
+  open_bytes_ = writer_->bytes_written();
   if (open_since_ns_ == 0) open_since_ns_ = steady_ns();
   return point.position;
 }
@@ -56,21 +64,30 @@ Status Log::seal() {
   if (renamed_) WALFS_TRY(commit_renamed());
   if (writer_ == nullptr || writer_->empty()) return {};
   WALFS_TRY(writer_->finish());
-  // After a power cut the catalog must not know more than the spool has.
-  if (::fdatasync(file_.get()) != 0)
-    return error_from_errno("cannot write a segment to " + spool_, errno);
   const PositionRange range{writer_->first(), writer_->last()};
-  const std::string path = spool_ + "/" + segment_name(range);
-  if (::rename(open_path().c_str(), path.c_str()) != 0) {
-    return error_from_errno("cannot rename a segment to " + path, errno);
+  Status stored = store_open_segment(spool_ + "/" + segment_name(range));
+  if (!stored.ok()) {
+    // The segment goes on, and is completed anew.
+    writer_->undo();
+    return stored;
   }
-  const FileDescriptor directory(::open(spool_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (directory.valid()) ::fsync(directory.get());
   writer_.reset();
   file_.reset();
   open_since_ns_ = 0;
+  open_bytes_ = 0;
   renamed_ = range;
   return commit_renamed();
+}
+
+// After a power cut the catalog must not know more than the spool has.
+Status Log::store_open_segment(const std::string& path) {
+  if (::fdatasync(file_.get()) != 0)
+    return error_from_errno("cannot write a segment to " + spool_, errno);
+  if (::rename(open_path().c_str(), path.c_str()) != 0)
+    return error_from_errno("cannot rename a segment to " + path, errno);
+  const FileDescriptor directory(::open(spool_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (directory.valid()) ::fsync(directory.get());
+  return {};
 }
 
 Status Log::commit_renamed() {

@@ -40,10 +40,16 @@ class Log {
 
   // When the first point of the open segment was appended (steady clock, ns), or 0.
   int64_t open_since_ns() const { return open_since_ns_; }
-  Position last() const { return {last_.load()}; }      // Appended.
+  // How large the open segment is on the disk. Any thread.
+  uint64_t open_bytes() const { return open_bytes_; }
+  Position last() const { return {last_.load()}; }  // Appended.
+  // The last point that is not partial; of an earlier epoch if this one has none yet.
+  Position complete() const { return {complete_.load()}; }
+  bool partial() const { return partial_; }  // Whether last() is. Of the appending thread.
   Position sealed() const { return {sealed_.load()}; }  // In the spool or the store.
 
  private:
+  Status store_open_segment(const std::string& path);
   Status commit_renamed();
   Status recover();
   std::string open_path() const { return spool_ + "/open.tmp"; }
@@ -52,10 +58,13 @@ class Log {
   std::string spool_;
   std::atomic<uint64_t> last_;
   std::atomic<uint64_t> sealed_;
+  std::atomic<uint64_t> complete_;
+  bool partial_;
   std::function<void(PositionRange)> on_sealed_;
   FileDescriptor file_;
   std::unique_ptr<SegmentWriter> writer_;
   int64_t open_since_ns_ = 0;
+  std::atomic<uint64_t> open_bytes_{0};
   // Applied to the catalog and not yet committed there; without their blocks' bytes.
   std::vector<Point> uncommitted_;
   // A segment that is in the spool, which the catalog has to follow first.

@@ -1,6 +1,7 @@
 #include "replicator/replica.h"
 
 #include <algorithm>
+#include <set>
 
 namespace walfs {
 namespace {
@@ -69,6 +70,32 @@ std::vector<StoredObject> follow_log(const ReplicaListing& replica, const Positi
   }
 }
 
+Result<bool> log_leads(Store& store, Position known, Position wanted) {
+  std::string after = segment_key({known.next(), Position()});
+  while (known.sequence() < wanted.sequence()) {
+    WALFS_ASSIGN(const auto objects, store.list(std::string(kLogPrefix), after, kListLimit));
+    for (const ObjectInfo& object : objects) {
+      const auto range = parse_segment_key(object.key);
+      if (!range || range->first.sequence() <= known.sequence()) continue;
+      if (range->first.sequence() != known.sequence() + 1)
+        return known.sequence() >= wanted.sequence();
+      known = range->last;
+    }
+    if (objects.size() < kListLimit) break;
+    after = objects.back().key;
+  }
+  return known.sequence() >= wanted.sequence();
+}
+
+Result<bool> log_goes_on(Store& store, Position position) {
+  const std::string after = segment_key({position.next(), Position()});
+  WALFS_ASSIGN(const auto objects, store.list(std::string(kLogPrefix), after, kListLimit));
+  return std::any_of(objects.begin(), objects.end(), [&](const ObjectInfo& object) {
+    const auto range = parse_segment_key(object.key);
+    return range && range->last > position;
+  });
+}
+
 std::vector<Route> find_routes(const ReplicaListing& replica) {
   std::vector<Route> routes;
   for (const StoredObject& snapshot : replica.snapshots) {
@@ -79,6 +106,42 @@ std::vector<Route> find_routes(const ReplicaListing& replica) {
     routes.push_back(std::move(route));
   }
   return routes;
+}
+
+std::vector<StoredObject> find_stranded(const ReplicaListing& replica,
+                                        const std::vector<Route>& routes) {
+  std::set<Position> reached;
+  for (const Route& route : routes)
+    for (const StoredObject& segment : route.segments) reached.insert(segment.range.first);
+  const auto is_replaced = [&](const StoredObject& segment) {
+    return std::any_of(replica.epochs.begin(), replica.epochs.end(), [&](const Epoch& epoch) {
+      return epoch.number > segment.range.last.epoch() && epoch.parent < segment.range.last;
+    });
+  };
+  const auto has_point = [&](Position position) {
+    return std::any_of(
+        replica.segments.begin(), replica.segments.end(), [&](const StoredObject& segment) {
+          return segment.range.last >= position && segment.range.last.epoch() == position.epoch();
+        });
+  };
+  // What is logged beside a first upload counts once that has ended.
+  const auto can_count = [&](const StoredObject& segment, const Epoch& epoch) {
+    return !epoch.fresh || std::any_of(replica.snapshots.begin(), replica.snapshots.end(),
+                                       [&](const StoredObject& snapshot) {
+                                         return snapshot.range.first.epoch() == epoch.number &&
+                                                snapshot.range.first < segment.range.first &&
+                                                has_point(snapshot.range.last);
+                                       });
+  };
+  std::vector<StoredObject> stranded;
+  for (const StoredObject& segment : replica.segments) {
+    if (reached.empty() || segment.range.first < *reached.begin()) continue;
+    const Epoch* const epoch = find_epoch(replica, segment.range.first.epoch());
+    if (epoch == nullptr || !can_count(segment, *epoch)) continue;
+    if (!reached.contains(segment.range.first) && !is_replaced(segment))
+      stranded.push_back(segment);
+  }
+  return stranded;
 }
 
 Result<SegmentIndex> load_segment_index(Store& store, const StoredObject& segment) {

@@ -35,6 +35,14 @@ Result<ReplicaListing> list_replica(Store& store);
 // writer added behind it do not count.
 std::vector<StoredObject> follow_log(const ReplicaListing& replica, const PositionRange& snapshot);
 
+// Whether the log in the store has every segment from behind `known`, which it has, up to `wanted`:
+// two positions of one writer, whose epochs nobody else has come between. Lists only what lies
+// between them.
+Result<bool> log_leads(Store& store, Position known, Position wanted);
+
+// Whether the store has points behind a position, of this or a later epoch.
+Result<bool> log_goes_on(Store& store, Position position);
+
 // What restores a point: a snapshot and the segments up to the point.
 struct Route {
   StoredObject snapshot;
@@ -44,6 +52,12 @@ struct Route {
 // The routes to all points that can be restored, one for each snapshot that a gapless log leads
 // away from, ascending. Pure.
 std::vector<Route> find_routes(const ReplicaListing& replica);
+
+// The segments that a writer has added to the log and that no route reaches, because one before
+// them is missing; ascending. What lies before the first route, before a fresh epoch's first
+// snapshot, or behind the position from which a later writer went on does not count. Pure.
+std::vector<StoredObject> find_stranded(const ReplicaListing& replica,
+                                        const std::vector<Route>& routes);
 
 // Reads a segment's index through the store.
 Result<SegmentIndex> load_segment_index(Store& store, const StoredObject& segment);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 namespace walfs {
 namespace {
@@ -44,7 +45,8 @@ void PlanBuilder::enter_snapshot() {
   for (SetEntry& entry : snapshot_.entries) plan_.entries[entry.parent][entry.name] = entry.child;
 }
 
-void PlanBuilder::apply_blocks(const SetContent& change, const SegmentIndex& index) {
+void PlanBuilder::apply_blocks(const SetContent& change, const SegmentIndex& index,
+                               uint32_t segment) {
   PlannedFile& file = plan_.files[change.id];
   if (change.reset) {
     file.base_limit = 0;
@@ -57,7 +59,7 @@ void PlanBuilder::apply_blocks(const SetContent& change, const SegmentIndex& ind
     place.hash = block.hash;
     if (block.hash != kZeroBlockHash) {
       const size_t frame = index.frame_of(block.data_offset);
-      place.segment = segment_;
+      place.segment = segment;
       place.frame = static_cast<uint32_t>(frame);
       place.offset = static_cast<uint32_t>(block.data_offset - index.frames[frame].data_start);
       place.size =
@@ -71,9 +73,9 @@ void PlanBuilder::apply_blocks(const SetContent& change, const SegmentIndex& ind
   file.checksum = change.checksum;
 }
 
-void PlanBuilder::apply(const Change& change, const SegmentIndex& index) {
+void PlanBuilder::apply(const Change& change, const SegmentIndex& index, uint32_t segment) {
   if (const auto* content = std::get_if<SetContent>(&change)) {
-    apply_blocks(*content, index);
+    apply_blocks(*content, index, segment);
   } else if (!usable_) {
     return;
   } else if (const auto* file = std::get_if<SetFile>(&change)) {
@@ -91,7 +93,13 @@ void PlanBuilder::apply(const Change& change, const SegmentIndex& index) {
   }
 }
 
+void PlanBuilder::apply(const Point& point, const SegmentIndex& index, uint32_t segment) {
+  for (const Change& change : point.changes) apply(change, index, segment);
+  if (point.position == snapshot_.range.last) enter_snapshot();
+}
+
 void PlanBuilder::add(const SegmentIndex& index) {
+  std::shared_ptr<SegmentIndex> frames;  // For partial points, when there are any.
   for (const Point& point : index.points) {
     if (complete_) return;
     if (point.position <= snapshot_.range.first) continue;
@@ -101,11 +109,19 @@ void PlanBuilder::add(const SegmentIndex& index) {
       complete_ = true;
       return;
     }
-    for (const Change& change : point.changes) apply(change, index);
-    if (point.position == snapshot_.range.last) enter_snapshot();
+    complete_ = target_.position && point.position == *target_.position;
+    if (point.partial) {
+      if (frames == nullptr) {
+        frames = std::make_shared<SegmentIndex>();
+        frames->frames = index.frames;
+      }
+      held_.push_back({point, frames, segment_});
+      continue;
+    }
+    for (const Held& held : std::exchange(held_, {})) apply(held.point, *held.index, held.segment);
+    apply(point, index, segment_);
     plan_.position = point.position;
     plan_.time_ns = point.time_ns;
-    complete_ = target_.position && point.position == *target_.position;
   }
   ++segment_;
 }
@@ -114,6 +130,12 @@ Result<RestorePlan> PlanBuilder::finish() {
   if (!usable_) {
     return Error{Errc::kNothingThere, "the replica holds nothing that old: its first point is " +
                                           snapshot_.range.last.to_string()};
+  }
+  if (target_.position && !held_.empty() && held_.back().point.position == *target_.position) {
+    return Error{Errc::kNothingThere, "position " + target_.position->to_string() +
+                                          " is a step between two points and cannot be restored; "
+                                          "the last point before it is " +
+                                          plan_.position.to_string()};
   }
   if (target_.position && plan_.position != *target_.position) {
     return Error{Errc::kNothingThere, "the replica has no position " +

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -50,7 +51,8 @@ struct RestoreTarget {
   std::optional<int64_t> time_ns;
 };
 
-// Builds the plan point by point, in the order of the log.
+// Builds the plan point by point, in the order of the log. Partial points count once the next point
+// that is not partial does.
 class PlanBuilder {
  public:
   PlanBuilder(Snapshot snapshot, RestoreTarget target);
@@ -58,20 +60,27 @@ class PlanBuilder {
   void add(const SegmentIndex& index);
   // True when later segments can't matter any more.
   bool complete() const { return complete_; }
-  // kNothingThere if the target lies before the first point that the snapshot gives, or was not in
-  // the segments.
+  // kNothingThere if the target lies before the first point that the snapshot gives, is a partial
+  // point, or was not in the segments.
   Result<RestorePlan> finish();
 
  private:
+  struct Held {
+    Point point;
+    std::shared_ptr<const SegmentIndex> index;  // The frames alone.
+    uint32_t segment = 0;
+  };
   void enter_snapshot();
-  void apply_blocks(const SetContent& change, const SegmentIndex& index);
-  void apply(const Change& change, const SegmentIndex& index);
+  void apply_blocks(const SetContent& change, const SegmentIndex& index, uint32_t segment);
+  void apply(const Change& change, const SegmentIndex& index, uint32_t segment);
+  void apply(const Point& point, const SegmentIndex& index, uint32_t segment);
 
   Snapshot snapshot_;
   RestoreTarget target_;
   RestorePlan plan_;
   uint32_t segment_ = 0;
-  bool usable_ = false;  // The snapshot's end was passed.
+  std::vector<Held> held_;  // Partial points behind the plan's.
+  bool usable_ = false;     // The snapshot's end was passed.
   bool complete_ = false;
 };
 

@@ -15,12 +15,13 @@ constexpr std::string_view kMagic = "walfsseg";
 constexpr std::string_view kEndMagic = "walfsend";
 constexpr uint16_t kVersion = 1;
 constexpr int kCompressionLevel = 1;
+constexpr uint16_t kHasPartialPoints = 1;  // A flag.
 
-Bytes encode_header(Position first, Position last) {
+Bytes encode_header(Position first, Position last, uint16_t flags) {
   ByteWriter out;
   out.bytes(as_bytes(kMagic));
   out.u16(kVersion);
-  out.u16(0);  // Flags: none is defined.
+  out.u16(flags);
   out.u32(0);
   out.u64(first.value);
   out.u64(last.value);
@@ -60,7 +61,20 @@ Result<Trailer> decode_trailer(const std::string& name, ByteView header, ByteVie
   return result;
 }
 
-Status decode_index(const std::string& name, ByteView raw, uint64_t index_offset,
+// Which of the points are partial: at least one is, or the segment would not have the flag.
+void decode_partial(ByteReader& in, SegmentIndex& index) {
+  const uint64_t count = in.varint();
+  if (count == 0 || count > index.points.size()) in.fail();
+  uint64_t next = 0;
+  for (uint64_t i = 0; i < count && in.ok(); ++i) {
+    const uint64_t gap = in.varint();
+    if (gap >= index.points.size() - next) return in.fail();
+    index.points[next + gap].partial = true;
+    next += gap + 1;
+  }
+}
+
+Status decode_index(const std::string& name, ByteView raw, uint64_t index_offset, uint16_t flags,
                     SegmentIndex& index) {
   ByteReader in(raw);
   const uint64_t frame_count = in.varint();
@@ -90,6 +104,7 @@ Status decode_index(const std::string& name, ByteView raw, uint64_t index_offset
     const Position position = index.points.back().position;
     if (position != Position{index.first.value + i}) in.fail();
   }
+  if ((flags & kHasPartialPoints) != 0) decode_partial(in, index);
   if (!in.ok() || !in.at_end() || data_offset != data_size || index.points.empty() ||
       index.points.back().position != index.last) {
     return damaged(name, "its index contradicts itself");
@@ -139,7 +154,8 @@ Status SegmentWriter::close_frame() {
 }
 
 SegmentWriter::Mark SegmentWriter::mark() const {
-  return {raw_, points_.size(), frames_.size(), point_count_, written_, first_, last_};
+  return {raw_,     points_.size(), frames_.size(), point_count_, partial_.size(),
+          written_, first_,         last_};
 }
 
 void SegmentWriter::restore(Mark mark) {
@@ -147,6 +163,7 @@ void SegmentWriter::restore(Mark mark) {
   points_.truncate(mark.points_size);
   frames_.resize(mark.frame_count);
   point_count_ = mark.point_count;
+  partial_.resize(mark.partial_count);
   written_ = mark.written;
   first_ = mark.first;
   last_ = mark.last;
@@ -170,8 +187,8 @@ Status SegmentWriter::add(const Point& point) {
 Status SegmentWriter::add_data(const Point& point) {
   if (empty()) {
     first_ = point.position;
-    // The header names the last position too: it is written again by finish().
-    WALFS_TRY(write_all(encode_header(first_, first_)));
+    // The header names the last position too, and has flags: it is written again by finish().
+    WALFS_TRY(write_all(encode_header(first_, first_, 0)));
   }
   for (const Change& change : point.changes) {
     const auto* content = std::get_if<SetContent>(&change);
@@ -184,14 +201,15 @@ Status SegmentWriter::add_data(const Point& point) {
   }
   encode_point(point, points_);
   last_ = point.position;
+  if (point.partial) partial_.push_back(point_count_);
   ++point_count_;
   return {};
 }
 
 Status SegmentWriter::finish() {
-  Mark before = mark();
+  before_last_ = mark();
   Status written = write_index();
-  if (!written.ok()) restore(std::move(before));
+  if (!written.ok()) undo();
   return written;
 }
 
@@ -206,11 +224,17 @@ Status SegmentWriter::write_index() {
   }
   index.varint(point_count_);
   index.bytes(points_.data());
+  if (!partial_.empty()) index.varint(partial_.size());
+  uint64_t next = 0;
+  for (const uint64_t number : partial_) {
+    index.varint(number - next);
+    next = number + 1;
+  }
   const uint64_t raw_size = index.size();
   if (raw_size > kIndexRawMax)
     return Error{Errc::kIo, "a point has too many changes for one segment"};
   const Bytes stored = compress(index.data(), kCompressionLevel);
-  const Bytes header = encode_header(first_, last_);
+  const Bytes header = encode_header(first_, last_, partial_.empty() ? 0 : kHasPartialPoints);
   ByteWriter trailer;
   trailer.u64(written_);
   trailer.u32(static_cast<uint32_t>(stored.size()));
@@ -246,7 +270,7 @@ Result<SegmentIndex> read_segment_index(const std::string& name, uint64_t object
   if (as_text(in.bytes(8)) != kMagic) return damaged(name, "it does not begin as a segment does");
   const uint16_t version = in.u16();
   const uint16_t flags = in.u16();
-  if (version != kVersion || flags != 0) {
+  if (version != kVersion || (flags & ~kHasPartialPoints) != 0) {
     return Error{Errc::kUnsupported, name + " was written by a newer walfs (format " +
                                          std::to_string(version) + "); use that version"};
   }
@@ -259,7 +283,7 @@ Result<SegmentIndex> read_segment_index(const std::string& name, uint64_t object
   if (stored_hash(stored) != trailer.index_hash)
     return damaged(name, "its index fails its checksum");
   WALFS_ASSIGN(const Bytes raw, decompress(name, stored, trailer.index_raw_size));
-  WALFS_TRY(decode_index(name, raw, trailer.index_offset, index));
+  WALFS_TRY(decode_index(name, raw, trailer.index_offset, flags, index));
   WALFS_TRY(check_blocks(name, index));
   return index;
 }

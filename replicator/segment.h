@@ -29,7 +29,7 @@ class SegmentWriter {
   // Adds a point; its blocks' bytes are compressed and written before this returns. After a failure
   // the segment is as it was before, and the call may be repeated.
   Status add(const Point& point);
-  // Takes the last added point back. Only directly after add().
+  // Takes the last added point back, or finish(). Only directly after either.
   void undo();
   // Writes what is left. Afterwards the file is complete (not fsynced). After a failure it may be
   // repeated.
@@ -45,12 +45,13 @@ class SegmentWriter {
     uint64_t raw_size;
     uint64_t hash;
   };
-  // What add() and finish() have to bring back when they fail.
+  // What undo() brings back.
   struct Mark {
     Bytes raw;
     size_t points_size = 0;
     size_t frame_count = 0;
     uint64_t point_count = 0;
+    size_t partial_count = 0;
     uint64_t written = 0;
     Position first, last;
   };
@@ -67,6 +68,7 @@ class SegmentWriter {
   ByteWriter points_;  // Encoded points.
   std::vector<Frame> frames_;
   uint64_t point_count_ = 0;
+  std::vector<uint64_t> partial_;  // The numbers of the partial points.
   uint64_t written_ = 0;
   Position first_, last_;
 };

@@ -1,6 +1,7 @@
 #include "replicator/time.h"
 
 #include <array>
+#include <atomic>
 #include <cstdio>
 #include <ctime>
 
@@ -9,6 +10,8 @@ namespace {
 
 constexpr int64_t kSecond = 1'000'000'000;
 constexpr int kYearMax = 2261;  // Nanoseconds in 64 bits end in 2262.
+
+std::atomic<Clock*> simulated{nullptr};
 
 // Reads exactly `digits` digits from the front of text.
 std::optional<int> take_number(std::string_view& text, size_t digits) {
@@ -58,13 +61,19 @@ std::optional<int> take_offset(std::string_view& text) {
 
 }  // namespace
 
+void set_clock(Clock* clock) {
+  simulated = clock;
+}
+
 int64_t now_ns() {
+  if (Clock* clock = simulated) return clock->now_ns();
   struct timespec now {};
   clock_gettime(CLOCK_REALTIME, &now);
   return now.tv_sec * kSecond + now.tv_nsec;
 }
 
 int64_t steady_ns() {
+  if (Clock* clock = simulated) return clock->steady_ns();
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);
   return int64_t{now.tv_sec} * kSecond + now.tv_nsec;

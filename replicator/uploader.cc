@@ -8,9 +8,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <random>
+#include <utility>
 
 #include "replicator/base/file_descriptor.h"
+#include "replicator/claims.h"
 #include "replicator/log.h"
+#include "replicator/replica.h"
 #include "replicator/segment.h"
 #include "replicator/time.h"
 
@@ -22,21 +25,33 @@ using std::chrono::milliseconds;
 constexpr int64_t kBackoffMinMs = 200;
 constexpr int64_t kBackoffMaxMs = 15000;
 
+// Files take whole blocks; of small segments there may be very many.
+uint64_t room_of(uint64_t size) {
+  constexpr uint64_t kBlock = 4096;
+  return (size + kBlock - 1) / kBlock * kBlock;
+}
+
 }  // namespace
 
-Uploader::Uploader(Store& store, std::string spool, Epoch epoch, bool claimed, Position uploaded,
-                   std::function<void()> on_claimed)
+Uploader::Uploader(Store& store, std::string spool, Epoch epoch, Fencing fencing, Position uploaded,
+                   std::function<Status()> on_claimed, Drive drive)
     : store_(store),
       spool_(std::move(spool)),
       epoch_(std::move(epoch)),
-      claimed_(claimed),
-      on_claimed_(std::move(on_claimed)) {
+      on_claimed_(std::move(on_claimed)),
+      outage_("uploads to " + store.describe()) {
   status_.uploaded = uploaded;
-  thread_ = std::thread([this] { run(); });
+  status_.fencing = fencing;
+  if (drive == Drive::kThread) thread_ = std::thread([this] { run(); });
 }
 
 Uploader::~Uploader() {
   stop();
+}
+
+void Uploader::prove_log_from(Position known) {
+  const std::scoped_lock lock(mutex_);
+  to_prove_from_ = known;
 }
 
 void Uploader::add(PositionRange segment) {
@@ -46,6 +61,8 @@ void Uploader::add(PositionRange segment) {
     waiting.size = static_cast<uint64_t>(attributes.st_size);
   }
   const std::scoped_lock lock(mutex_);
+  status_.bytes_waiting += waiting.size;
+  status_.room_waiting += room_of(waiting.size);
   waiting_.push_back(waiting);
   changed_.notify_all();
 }
@@ -54,16 +71,23 @@ UploadStatus Uploader::status() const {
   const std::scoped_lock lock(mutex_);
   UploadStatus status = status_;
   status.segments_waiting = waiting_.size();
-  for (const Waiting& waiting : waiting_) status.bytes_waiting += waiting.size;
   if (!waiting_.empty()) status.oldest_waiting_ns = waiting_.front().since_ns;
+  status.failing_since_ns = outage_.since_ns().value_or(0);
   return status;
 }
 
 bool Uploader::wait_for(Position position, milliseconds timeout) {
+  // An epoch without a point yet begins at the state, and the sequence number, of the one before.
+  const auto has_it = [&] { return status_.uploaded.sequence() >= position.sequence(); };
   std::unique_lock lock(mutex_);
-  changed_.wait_for(lock, timeout,
-                    [&] { return status_.uploaded >= position || status_.fenced || stopping_; });
-  return status_.uploaded >= position;
+  changed_.wait_for(lock, timeout, [&] { return has_it() || status_.fenced || stopping_; });
+  return has_it();
+}
+
+bool Uploader::wait_until_at_most(uint64_t bytes, milliseconds timeout) {
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, timeout, [&] { return status_.bytes_waiting <= bytes || stopping_; });
+  return status_.bytes_waiting <= bytes;
 }
 
 void Uploader::stop() {
@@ -80,28 +104,11 @@ void Uploader::run() {
   int64_t backoff_ms = kBackoffMinMs;
   std::unique_lock lock(mutex_);
   while (true) {
-    changed_.wait(lock, [&] { return stopping_ || (!waiting_.empty() && !status_.fenced); });
+    changed_.wait(lock, [&] { return stopping_ || has_work(); });
     if (stopping_) return;
-    const Waiting segment = waiting_.front();
-    lock.unlock();
-    const Status done = upload(segment);
-    lock.lock();
-    if (done.ok()) {
-      if (status_.error) spdlog::info("uploads to {} work again", store_.describe());
-      status_.error.reset();
-      status_.uploaded = segment.range.last;
-      ++status_.puts;
-      status_.bytes_put += segment.size;
-      waiting_.pop_front();
-      backoff_ms = kBackoffMinMs;
-      changed_.notify_all();
-      continue;
-    }
-    note_failure(done.error());
-    if (status_.fenced) {
-      changed_.notify_all();
-      continue;
-    }
+    const Status done = attempt(lock);
+    if (done.ok()) backoff_ms = kBackoffMinMs;
+    if (done.ok() || status_.fenced) continue;
     // Full jitter, so that many hosts do not come back at once.
     const auto pause = milliseconds(1 + random() % static_cast<uint64_t>(backoff_ms));
     changed_.wait_for(lock, pause, [&] { return stopping_; });
@@ -109,47 +116,111 @@ void Uploader::run() {
   }
 }
 
-// One line in the log for each new kind of failure, however often it is met.
-void Uploader::note_failure(const Error& error) {
-  const bool fenced = error.code == Errc::kConflict;
-  if (!status_.error || status_.error->message != error.message) {
-    if (fenced) {
-      spdlog::error("replication has ended: {}", error.message);
-    } else {
-      spdlog::warn("upload failed, trying again: {}", error.message);
-    }
+bool Uploader::step() {
+  std::unique_lock lock(mutex_);
+  if (stopping_ || !has_work()) return false;
+  static_cast<void>(attempt(lock).ok());
+  return true;
+}
+
+// Called with the lock, which is free while the store is asked.
+Status Uploader::attempt(std::unique_lock<std::mutex>& lock) {
+  const Waiting segment = waiting_.front();
+  lock.unlock();
+  Status done = upload(segment);
+  lock.lock();
+  if (done.ok()) {
+    note_success(segment);
+  } else {
+    note_failure(done.error());
   }
+  if (done.ok() || status_.fenced) changed_.notify_all();
+  return done;
+}
+
+void Uploader::note_success(const Waiting& segment) {
+  waiting_.pop_front();
+  status_.bytes_waiting -= segment.size;
+  status_.room_waiting -= room_of(segment.size);
+  status_.error.reset();
+  status_.uploaded = segment.range.last;
+  ++status_.puts;
+  status_.bytes_put += segment.size;
+  if (!outage_.since_ns()) return;
+  const std::string rest = std::to_string(waiting_.size()) + " segments (" +
+                           std::to_string(status_.bytes_waiting >> 10) + " KiB) wait";
+  if (const auto line = outage_.succeeded(rest, steady_ns())) spdlog::info("{}", *line);
+}
+
+void Uploader::note_failure(const Error& error) {
   status_.error = error;
-  status_.fenced = fenced;
+  status_.fenced = error.code == Errc::kConflict;
+  if (status_.fenced) {
+    spdlog::error("replication has ended: {}", error.message);
+  } else if (const auto line = outage_.failed(error, steady_ns())) {
+    spdlog::warn("{}", *line);
+  }
 }
 
 Status Uploader::upload(const Waiting& segment) {
-  if (!claimed_) {
-    WALFS_TRY(claim_epoch(store_, epoch_));
-    claimed_ = true;
-    if (on_claimed_) on_claimed_();
-  }
+  WALFS_TRY(prove_log());
+  WALFS_TRY(claim());
   const std::string path = spool_ + "/" + segment_name(segment.range);
-  WALFS_TRY(put_segment(path, segment));
+  if (put_ != segment.range.last) WALFS_TRY(put_segment(path, segment));
+  put_ = segment.range.last;
   WALFS_TRY(check_not_replaced());
   ::unlink(path.c_str());
   return {};
 }
 
+Status Uploader::prove_log() {
+  std::optional<Position> from;
+  Position uploaded;
+  {
+    const std::scoped_lock lock(mutex_);
+    from = std::exchange(to_prove_from_, std::nullopt);
+    uploaded = status_.uploaded;
+  }
+  if (!from) return {};
+  const Result<bool> leads = log_leads(store_, *from, uploaded);
+  if (leads.ok() && *leads) return {};
+  const std::scoped_lock lock(mutex_);
+  to_prove_from_ = from;
+  if (!leads.ok()) return leads.error();
+  return Error{Errc::kDamaged, "segments before " + uploaded.next().to_string() +
+                                   " are neither in the spool nor in " + store_.describe() +
+                                   "; unmount and mount again, and everything is uploaded anew"};
+}
+
+Status Uploader::claim() {
+  {
+    const std::scoped_lock lock(mutex_);
+    if (status_.fencing != Fencing::kUnclaimed) return {};
+  }
+  WALFS_ASSIGN(const Fencing fencing, claim_late(store_, epoch_));
+  if (on_claimed_) WALFS_TRY(on_claimed_());
+  const std::scoped_lock lock(mutex_);
+  status_.fencing = fencing;
+  return {};
+}
+
 // Positions carry the epoch, so the uploads of a writer that was replaced meet nobody; they are
 // just no part of the history any more. Asked after each upload, or what is acknowledged might not
-// count. A successor takes the next number.
+// count. A successor has the next number: none is ever left out.
 Status Uploader::check_not_replaced() {
   if (epoch_.number >= Position::kEpochMax) return {};
   const auto next = store_.head(epoch_key(epoch_.number + 1));
-  if (!next.ok())
-    return {};  // Nothing there; or the store is failing, which the next upload meets.
+  if (!next.ok() && next.error().code == Errc::kNothingThere) return {};
+  if (!next.ok()) return next.error();
   WALFS_ASSIGN(const std::optional<Epoch> newest, read_newest_epoch(store_));
-  return Error{Errc::kConflict,
-               "the replica at " + store_.describe() + " is now written by " +
-                   (newest ? newest->holder + " since " + format_time(newest->time_ns)
-                           : std::string("somebody else")) +
-                   "; nothing of this directory is replicated any more"};
+  if (!newest || newest->number <= epoch_.number) {
+    // Whoever answers, it is not the store alone: nothing is believed, and later is asked again.
+    return Error{Errc::kRetry, store_.describe() + " contradicts itself: it has " +
+                                   epoch_key(epoch_.number + 1) + ", but does not list it"};
+  }
+  Error replaced = held_by(store_, *newest);
+  replaced.message += "; until then nothing of this directory is replicated any more";
+  return replaced;
 }
 
 Status Uploader::put_segment(const std::string& path, const Waiting& segment) {
@@ -160,18 +231,15 @@ Status Uploader::put_segment(const std::string& path, const Waiting& segment) {
       store_.put(key, ObjectBody::of_file(file.get(), 0, segment.size), PutMode::kIfAbsent);
   if (put.ok() || put.error().code != Errc::kConflict) return put;
   // Either our own upload, after which we died before we noted it, or somebody else's.
-  WALFS_ASSIGN(const ObjectInfo stored, store_.head(key));
-  bool same = stored.size == segment.size;
+  // The trailer holds a checksum of the index, which holds checksums of all the rest.
   const uint64_t tail = std::min<uint64_t>(segment.size, kSegmentTrailerSize);
-  if (same) {
-    // The trailer holds a checksum of the index, which holds checksums of all the rest.
-    WALFS_ASSIGN(const Bytes theirs, store_.get_range(key, {segment.size - tail, tail}));
-    Bytes ours(tail);
-    const ssize_t n =
-        ::pread(file.get(), ours.data(), tail, static_cast<off_t>(segment.size - tail));
-    same = n == static_cast<ssize_t>(tail) && ours == theirs;
-  }
-  if (same) return {};
+  const auto theirs = store_.get_range(key, {segment.size - tail, tail});
+  const bool shorter = !theirs.ok() && theirs.error().code == Errc::kDamaged;
+  if (!theirs.ok() && !shorter) return theirs.error();
+  Bytes ours(tail);
+  const ssize_t n = ::pread(file.get(), ours.data(), tail, static_cast<off_t>(segment.size - tail));
+  if (n != static_cast<ssize_t>(tail)) return error_from_errno("cannot read " + path, errno);
+  if (theirs.ok() && ours == *theirs) return {};
   return Error{Errc::kConflict, "another writer has written " + key + " to " + store_.describe()};
 }
 

@@ -18,6 +18,7 @@
 #include "replicator/base/result.h"
 #include "replicator/epoch.h"
 #include "replicator/keys.h"
+#include "replicator/outage.h"
 #include "replicator/stores/store.h"
 
 namespace walfs {
@@ -26,28 +27,42 @@ struct UploadStatus {
   Position uploaded;  // Everything up to here is in the store.
   uint64_t segments_waiting = 0;
   uint64_t bytes_waiting = 0;
+  uint64_t room_waiting = 0;      // What they take on the disk.
   int64_t oldest_waiting_ns = 0;  // Steady clock; 0 when nothing waits.
   std::optional<Error> error;     // Of the newest attempt; empty while all is well.
+  int64_t failing_since_ns = 0;   // Steady clock; 0 while all is well.
   bool fenced = false;            // Another writer has taken over: nothing more will be uploaded.
+  Fencing fencing = Fencing::kUnclaimed;
   uint64_t puts = 0;
   uint64_t bytes_put = 0;
 };
 
 class Uploader {
  public:
-  // `uploaded` is the position that the store is known to have. The claim is made if `claimed` is
-  // false.
-  // `on_claimed` is called from the uploader's thread when it has made the claim.
-  Uploader(Store& store, std::string spool, Epoch epoch, bool claimed, Position uploaded,
-           std::function<void()> on_claimed = {});
+  // `uploaded` is the position that the store is known to have. The claim is made if `fencing` is
+  // kUnclaimed.
+  // `on_claimed` is called from the uploader's thread when it has made the claim; nothing is
+  // uploaded before it succeeds.
+  // With kSteps there is no thread: a simulation calls step().
+  enum class Drive { kThread, kSteps };
+  Uploader(Store& store, std::string spool, Epoch epoch, Fencing fencing, Position uploaded,
+           std::function<Status()> on_claimed = {}, Drive drive = Drive::kThread);
   ~Uploader();
 
+  // Before its first upload it proves that the store's log leads from `known` to what the store was
+  // said to have. kDamaged if segments are missing: what was built on them could not be restored.
+  void prove_log_from(Position known);
   void add(PositionRange segment);
   UploadStatus status() const;
   // True once the store has everything up to `position`; false after the timeout or when fenced.
   bool wait_for(Position position, std::chrono::milliseconds timeout);
+  // True once no more than so many bytes wait; false after the timeout.
+  bool wait_until_at_most(uint64_t bytes, std::chrono::milliseconds timeout);
   // Ends the thread after the upload that is under way; what waits stays in the spool.
   void stop();
+  // One attempt at the oldest segment, which the thread would make. False if there is none, or
+  // another writer has taken over.
+  bool step();
 
  private:
   struct Waiting {
@@ -56,21 +71,28 @@ class Uploader {
     int64_t since_ns = 0;
   };
   void run();
+  bool has_work() const { return !waiting_.empty() && !status_.fenced; }
+  Status attempt(std::unique_lock<std::mutex>& lock);
   Status upload(const Waiting& segment);
+  Status claim();
+  Status prove_log();
   Status put_segment(const std::string& path, const Waiting& segment);
   Status check_not_replaced();
+  void note_success(const Waiting& segment);
   void note_failure(const Error& error);
 
   Store& store_;
   const std::string spool_;
   const Epoch epoch_;
-  bool claimed_;
-  const std::function<void()> on_claimed_;
+  const std::function<Status()> on_claimed_;
+  std::optional<Position> to_prove_from_;
+  Position put_;  // The newest segment that was put; of the uploader's thread.
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Waiting> waiting_;
   UploadStatus status_;
+  Outage outage_;
   bool stopping_ = false;
   std::thread thread_;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "replicator/replica.h"
@@ -15,23 +16,49 @@ class Verifier {
   explicit Verifier(Store& store) : store_(store) {}
 
   void route(const Route& route) {
-    ++report_.objects;
-    auto snapshot = load_snapshot(store_, route.snapshot);
-    if (!snapshot.ok()) return note(snapshot.error());
-    report_.bytes += route.snapshot.size;
-    for (const ChunkRef& chunk : snapshot->chunks) check_chunk(chunk);
-    PlanBuilder builder(std::move(*snapshot), {});
-    const size_t damaged_before = report_.damaged.size();
+    auto snapshot = check_snapshot(route.snapshot);
+    bool leads = snapshot.has_value();
+    PlanBuilder builder(snapshot ? std::move(*snapshot) : Snapshot(), {});
+    // Behind damage nothing can be restored, but what else is damaged is to be known.
     for (const StoredObject& segment : route.segments) {
-      if (!check_segment(segment, builder, route.snapshot.range.last)) return;
+      const auto index = check_segment(segment);
+      leads = leads && index;
+      if (leads) {
+        builder.add(*index);
+        note_restorable(*index, route.snapshot.range.last);
+      }
+      if (segment.range.last >= route.snapshot.range.last) note_in_log(segment.range, leads);
     }
+    if (!snapshot) return;
     auto plan = builder.finish();
     if (!plan.ok()) return note(plan.error());
     if (auto paths = plan_paths(*plan); !paths.ok()) return note(paths.error());
-    if (report_.damaged.size() == damaged_before) check_state(*plan);
+    check_state(*plan);
   }
 
-  VerifyReport take() { return std::move(report_); }
+  void stranded(const std::vector<StoredObject>& segments) {
+    Position before;
+    for (const StoredObject& segment : segments) {
+      if (segment.range.first.sequence() != before.sequence() + 1 || before == Position())
+        note({Errc::kDamaged, "the log has a gap before " + segment_key(segment.range)});
+      note_in_log(segment.range, /*restorable=*/false);
+      before = segment.range.last;
+    }
+  }
+
+  VerifyReport take() {
+    report_.points = points_.size();
+    for (const auto& [first, segment] : in_log_) {
+      if (segment.restorable) continue;
+      auto& lost = report_.lost;
+      if (!lost.empty() && lost.back().last.next() == first) {
+        lost.back().last = segment.last;
+      } else {
+        lost.push_back({first, segment.last});
+      }
+    }
+    return std::move(report_);
+  }
 
  private:
   // Several routes may meet the same damage.
@@ -46,26 +73,52 @@ class Verifier {
     return decode_chunk(key, chunk, object);
   }
 
-  void check_chunk(const ChunkRef& chunk) {
-    if (!chunks_.insert(chunk.digest).second) return;
+  bool check_chunk(const ChunkRef& chunk) {
+    const auto [known, added] = whole_chunks_.emplace(chunk.digest, false);
+    if (!added) return known->second;
     ++report_.objects;
-    if (auto content = read_chunk(chunk); !content.ok()) note(content.error());
+    const auto content = read_chunk(chunk);
+    if (!content.ok()) note(content.error());
+    return known->second = content.ok();
   }
 
-  // False if nothing behind it can be restored.
-  bool check_segment(const StoredObject& segment, PlanBuilder& builder, Position usable_from) {
+  // Nothing if it, or one of its chunks, is damaged.
+  std::optional<Snapshot> check_snapshot(const StoredObject& stored) {
+    ++report_.objects;
+    auto snapshot = load_snapshot(store_, stored);
+    if (!snapshot.ok()) {
+      note(snapshot.error());
+      return std::nullopt;
+    }
+    report_.bytes += stored.size;
+    bool whole = true;
+    for (const ChunkRef& chunk : snapshot->chunks) whole = check_chunk(chunk) && whole;
+    if (!whole) return std::nullopt;
+    return *std::move(snapshot);
+  }
+
+  // Nothing if it is damaged.
+  std::optional<SegmentIndex> check_segment(const StoredObject& segment) {
     ++report_.objects;
     auto index = load_segment_index(store_, segment);
     if (!index.ok()) {
       note(index.error());
-      return false;
+      return std::nullopt;
     }
-    const bool whole = check_frames(segment, *index);
-    builder.add(*index);
-    for (const Point& point : index->points) {
-      if (whole && point.position >= usable_from) points_.insert(point.position);
-    }
-    return whole;
+    if (!check_frames(segment, *index)) return std::nullopt;
+    return *std::move(index);
+  }
+
+  void note_restorable(const SegmentIndex& index, Position usable_from) {
+    for (const Point& point : index.points)
+      if (!point.partial && point.position >= usable_from) points_.insert(point.position);
+  }
+
+  // Another route may lead to what this one does not.
+  void note_in_log(PositionRange range, bool restorable) {
+    InLog& segment = in_log_[range.first];
+    segment.last = range.last;
+    segment.restorable = segment.restorable || restorable;
   }
 
   bool check_frames(const StoredObject& segment, const SegmentIndex& index) {
@@ -149,22 +202,23 @@ class Verifier {
     return static_cast<const Bytes*>(&cached_);
   }
 
- public:
-  uint64_t point_count() const { return points_.size(); }
+  struct InLog {
+    Position last;
+    bool restorable = false;
+  };
 
- private:
   Store& store_;
   VerifyReport report_;
-  std::set<Sha256Digest> chunks_;
-  std::map<Position, bool> whole_segments_;  // By first position: what was found.
+  std::map<Sha256Digest, bool> whole_chunks_;  // What was found.
+  std::map<Position, bool> whole_segments_;    // The same, by first position.
+  std::map<Position, InLog> in_log_;           // By first position.
   std::set<std::string> noted_;
   std::set<Position> points_;
   Sha256Digest cached_digest_{};
   Bytes cached_;
 };
 
-Result<std::vector<Route>> usable_routes(Store& store) {
-  WALFS_ASSIGN(const ReplicaListing listing, list_replica(store));
+Result<std::vector<Route>> usable_routes(const Store& store, const ReplicaListing& listing) {
   std::vector<Route> routes = find_routes(listing);
   if (routes.empty()) {
     return Error{Errc::kNothingThere, "the replica at " + store.describe() +
@@ -176,7 +230,8 @@ Result<std::vector<Route>> usable_routes(Store& store) {
 }  // namespace
 
 Result<std::vector<HistoryPoint>> read_history(Store& store) {
-  WALFS_ASSIGN(const std::vector<Route> routes, usable_routes(store));
+  WALFS_ASSIGN(const ReplicaListing listing, list_replica(store));
+  WALFS_ASSIGN(const std::vector<Route> routes, usable_routes(store, listing));
   std::vector<HistoryPoint> points;
   std::set<Position> seen;
   for (const Route& route : routes) {
@@ -185,7 +240,8 @@ Result<std::vector<HistoryPoint>> read_history(Store& store) {
         continue;
       WALFS_ASSIGN(const SegmentIndex index, load_segment_index(store, segment));
       for (const Point& point : index.points) {
-        if (point.position < route.snapshot.range.last || !seen.insert(point.position).second)
+        if (point.partial || point.position < route.snapshot.range.last ||
+            !seen.insert(point.position).second)
           continue;
         points.push_back({point.position, point.time_ns});
       }
@@ -197,12 +253,12 @@ Result<std::vector<HistoryPoint>> read_history(Store& store) {
 }
 
 Result<VerifyReport> verify_replica(Store& store) {
-  WALFS_ASSIGN(const std::vector<Route> routes, usable_routes(store));
+  WALFS_ASSIGN(const ReplicaListing listing, list_replica(store));
+  WALFS_ASSIGN(const std::vector<Route> routes, usable_routes(store, listing));
   Verifier verifier(store);
   for (const Route& route : routes) verifier.route(route);
-  VerifyReport report = verifier.take();
-  report.points = verifier.point_count();
-  return report;
+  verifier.stranded(find_stranded(listing, routes));
+  return verifier.take();
 }
 
 }  // namespace walfs

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "replicator/base/result.h"
+#include "replicator/keys.h"
 #include "replicator/position.h"
 #include "replicator/stores/store.h"
 
@@ -23,11 +24,12 @@ struct VerifyReport {
   uint64_t bytes = 0;
   uint64_t points = 0;               // That can be restored.
   std::vector<std::string> damaged;  // What is wrong, with the object's key in each.
+  std::vector<PositionRange> lost;   // The points that cannot be restored for it, ascending.
 };
 
-// Reads every object that a restorable point needs and checks every checksum in it: of frames, of
-// each block, of chunks, and of each file's state at the end of each route. kNothingThere if
-// nothing can be restored.
+// Reads every object that a point of the log needs and checks every checksum in it: of frames, of
+// each block, of chunks, and of each file's state at the end of each route. What lies behind damage
+// is looked at, too, and so is whether the log has a gap. kNothingThere if nothing can be restored.
 Result<VerifyReport> verify_replica(Store& store);
 
 }  // namespace walfs

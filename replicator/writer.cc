@@ -9,6 +9,7 @@
 #include <cerrno>
 
 #include "replicator/base/file_descriptor.h"
+#include "replicator/claims.h"
 #include "replicator/keys.h"
 #include "replicator/log.h"
 #include "replicator/replica.h"
@@ -83,6 +84,13 @@ bool leads_to(const std::string& spool, Position position) {
   return !last || *last == position;
 }
 
+// What the store must have for the spool to be worth anything.
+Position needed_in_store(const std::string& spool, Position position) {
+  const auto all = list_spool(spool);
+  if (!all.ok() || all->empty() || all->front().last > position) return position;
+  return Position{all->front().first.value - 1};
+}
+
 void remove_segment(const std::string& spool, PositionRange range) {
   ::unlink((spool + "/" + segment_name(range)).c_str());
 }
@@ -114,10 +122,7 @@ Status check_holder(const Store& store, const Found& found, const CatalogHeader&
                     bool take_over) {
   if (!found.newest || take_over || is_ours(found, header) || found.newest->token == header.token)
     return {};
-  return Error{Errc::kConflict, "the replica at " + store.describe() + " is written by " +
-                                    found.newest->holder + " since " +
-                                    format_time(found.newest->time_ns) +
-                                    "; if that one has ended for good, mount with --take-over"};
+  return held_by(store, *found.newest);
 }
 
 // The last position in the log of whoever wrote before.
@@ -126,6 +131,40 @@ Result<Position> last_in_store(Store& store) {
   Position last;
   for (const StoredObject& segment : replica.segments) last = std::max(last, segment.range.last);
   return last;
+}
+
+// The number after the newest epoch, and after the one from which the writer goes on counting: they
+// are the same unless objects are missing from the store.
+Result<uint64_t> next_epoch(const Store& store, const Found& found, Position before) {
+  const uint64_t newest = std::max(before.epoch(), found.newest ? found.newest->number : 0);
+  if (newest < Position::kEpochMax) return newest + 1;
+  return Error{Errc::kUnsupported,
+               "the replica at " + store.describe() + " has no number left for another writer"};
+}
+
+// Whether the store has what lies before the spool, and nothing that the catalog does not know: the
+// steps of a comparison behind an older position would hide what was acknowledged since.
+Result<bool> can_go_on(Store& store, const CatalogHeader& header, const std::string& spool) {
+  WALFS_ASSIGN(const bool leads,
+               log_leads(store, header.uploaded, needed_in_store(spool, header.position)));
+  if (!leads) {
+    spdlog::warn("segments are neither in the spool nor in the store; everything is uploaded anew");
+    return false;
+  }
+  // Of an epoch that is not claimed the store has nothing.
+  const Position last = is_claimed(header, spool) ? header.position : header.parent;
+  WALFS_ASSIGN(const bool is_older, log_goes_on(store, last));
+  if (is_older)
+    spdlog::warn("the catalog is older than what the store has; everything is uploaded anew");
+  return !is_older;
+}
+
+// Whether the claim of a first upload was perhaps sent, and not answered.
+bool claim_may_arrive(const Found& found, const CatalogHeader& header, const std::string& url,
+                      const std::string& spool) {
+  if (header.token.empty() || header.url != url || header.volume != found.volume) return false;
+  if (found.newest && found.newest->token == header.token) return false;
+  return !header.snapshot_done && !is_claimed(header, spool);
 }
 
 }  // namespace
@@ -139,8 +178,19 @@ Result<WriterStart> begin_writing(Store& store, Catalog& catalog, const std::str
     spdlog::warn("the spool is not complete; everything is read and uploaded anew");
     known = false;
   }
-  WALFS_ASSIGN(const Found found, look_at_store(store, !known));
+  WALFS_ASSIGN(Found found, look_at_store(store, !known));
   const bool ours = !found.reachable || is_ours(found, header);
+  const bool heard = found.newest && found.newest->token == header.token;
+  const bool may_arrive = claim_may_arrive(found, header, url, spool);
+  if (known && ours && found.reachable) {
+    const auto may_go_on = can_go_on(store, header, spool);
+    if (!may_go_on.ok()) {
+      spdlog::warn("starting without the store: {}", may_go_on.error().message);
+      found = {};
+    } else {
+      known = *may_go_on;
+    }
+  }
   WriterStart writer;
   writer.fresh = !known || !ours;
   if (found.reachable) WALFS_TRY(check_holder(store, found, header, take_over));
@@ -148,23 +198,33 @@ Result<WriterStart> begin_writing(Store& store, Catalog& catalog, const std::str
 
   Position parent = header.position;
   if (writer.fresh) {
-    WALFS_ASSIGN(header.volume, create_volume(store, random_token()));
+    header.volume = found.volume;
+    if (header.volume.empty()) {
+      WALFS_ASSIGN(header.volume, create_volume(store, random_token()));
+    }
     parent = Position{};
     if (found.newest) {
       WALFS_ASSIGN(parent, last_in_store(store));
     }
     WALFS_TRY(catalog.wipe());
   }
-  if (!writer.fresh && !header.claimed) {
-    // An epoch that began while the store was away goes on, until the store has heard of it.
+  if (!writer.fresh && !is_claimed(header, spool) && !heard) {
+    // An epoch that began while the store was away goes on, until the store has heard of it: then
+    // it may have points that a catalog from before a power cut does not know.
     writer.epoch.number = header.epoch;
     writer.epoch.parent = header.parent;
     writer.epoch.token = header.token;
   } else {
-    writer.epoch.number =
-        std::max(known ? header.epoch : 0, found.newest ? found.newest->number : 0) + 1;
+    WALFS_ASSIGN(writer.epoch.number,
+                 next_epoch(store, found, writer.fresh ? parent : Position::of(header.epoch, 0)));
     writer.epoch.parent = parent;
     writer.epoch.token = random_token();
+    if (writer.fresh && may_arrive && header.epoch == writer.epoch.number) {
+      // The same claim again: whichever arrives first is ours.
+      parent = header.parent;
+      writer.epoch.parent = parent;
+      writer.epoch.token = header.token;
+    }
   }
   writer.epoch.fresh = writer.fresh;
   writer.epoch.holder = holder;
@@ -176,26 +236,71 @@ Result<WriterStart> begin_writing(Store& store, Catalog& catalog, const std::str
   writer.newest = parent;
   writer.uploaded =
       writer.spooled.empty() ? writer.start : Position{writer.spooled.front().first.value - 1};
+  forget_claims(spool, {header.token, writer.epoch.token});
   header.url = url;
   header.token = writer.epoch.token;
   header.epoch = writer.epoch.number;
   header.claimed = false;
   header.parent = writer.epoch.parent;
   header.position = parent;
+  if (writer.fresh || found.reachable) header.uploaded = writer.uploaded;
+  writer.proven = header.uploaded;
+  if (writer.fresh) header.complete = parent;
   header.snapshot_done = !writer.fresh;
   header.clean = false;
   // Before the claim, whose answer may be lost: the token is how it is recognised then.
   WALFS_TRY(catalog.set_header(header));
   if (!found.reachable) return writer;
-  const Status claimed = claim_epoch(store, writer.epoch);
-  writer.claimed = claimed.ok();
+  const Result<Fencing> claimed = claim_epoch(store, writer.epoch);
   if (claimed.ok()) {
-    WALFS_TRY(catalog.set_claimed());
+    writer.fencing = *claimed;
+    WALFS_TRY(note_claimed(catalog, spool));
   } else if (writer.fresh || claimed.error().code == Errc::kConflict) {
     return claimed.error();
   } else {
     spdlog::warn("starting without the store: {}", claimed.error().message);
   }
+  return writer;
+}
+
+Result<WriterStart> resume_writing(Catalog& catalog, const std::string& spool,
+                                   const std::string& url, const std::string& holder) {
+  CatalogHeader header = catalog.header();
+  if (header.volume.empty() || header.url != url)
+    return Error{Errc::kDamaged, "the catalog is not that of the mount; unmount and mount again"};
+  WriterStart writer;
+  writer.fresh = !header.snapshot_done;
+  // What a first upload has put is found there again.
+  writer.store_has_chunks = true;
+  writer.newest = header.position;
+  if (writer.fresh && is_claimed(header, spool)) {
+    // The log and the snapshot of the upload that has not ended are no part of the next one.
+    if (header.epoch >= Position::kEpochMax)
+      return Error{Errc::kUnsupported, "the replica has no number left for another writer"};
+    header.parent = header.position;
+    header.token = random_token();
+    header.claimed = false;
+    ++header.epoch;
+  }
+  // Claimed or not: the uploader claims again, recognises what is its own, and learns how the store
+  // fences.
+  writer.epoch.number = header.epoch;
+  writer.epoch.parent = header.parent;
+  writer.epoch.token = header.token;
+  writer.epoch.fresh = writer.fresh;
+  writer.epoch.holder = holder;
+  writer.epoch.time_ns = now_ns();
+  WALFS_ASSIGN(writer.spooled, usable_spool(spool, header.position, writer.fresh));
+  writer.start = header.position.epoch() == header.epoch
+                     ? header.position
+                     : Position::of(header.epoch, header.position.sequence());
+  writer.uploaded =
+      writer.spooled.empty() ? writer.start : Position{writer.spooled.front().first.value - 1};
+  writer.proven = writer.fresh ? writer.uploaded : header.uploaded;
+  if (!writer.fresh) return writer;
+  WALFS_TRY(catalog.wipe());
+  header.uploaded = writer.uploaded;
+  WALFS_TRY(catalog.set_header(header));
   return writer;
 }
 

@@ -7,6 +7,7 @@
 
 #include "fs/cli/commands.h"
 #include "fs/cli/config.h"
+#include "fs/cli/size.h"
 #include "fs/mount/keeper.h"
 #include "fs/mount/options.h"
 
@@ -38,6 +39,18 @@ CLI::Validator duration_ms() {
         return {};
       },
       "DURATION");
+}
+
+// Sizes likewise: 64KiB, 512MiB, 1GiB. Hands on bytes.
+CLI::Validator size_bytes() {
+  return CLI::Validator(
+      [](std::string& text) -> std::string {
+        const int64_t bytes = parse_size(text);
+        if (bytes < 0) return "\"" + text + "\" is no size; write 64KiB, 512MiB or 1GiB";
+        text = std::to_string(bytes);
+        return {};
+      },
+      "SIZE");
 }
 
 struct Arguments {
@@ -90,8 +103,38 @@ CLI::App* add_mount(CLI::App& app, Arguments& arguments) {
                    "How long SIGTERM waits for the store")
       ->transform(duration_ms())
       ->default_str("30s");
+  command
+      ->add_option("--request-timeout", options.request_timeout_ms,
+                   "When a request to the store in which nothing moves is given up")
+      ->transform(duration_ms())
+      ->default_str("30s")
+      ->check(CLI::Range(int64_t{100}, int64_t{600000}));
+  command
+      ->add_option("--max-request-rate", options.max_request_rate,
+                   "Requests to the S3 service in a second at most")
+      ->check(CLI::Range(1, kRequestRateMax));
+  command
+      ->add_option("--durability", options.durability,
+                   "sync: a commit returns when it is in the store")
+      ->check(CLI::IsMember({"async", "sync"}));
+  command
+      ->add_option("--sync-timeout", options.sync_timeout_ms,
+                   "How long a commit waits for the store before the policy counts")
+      ->transform(duration_ms())
+      ->default_str("30s")
+      ->check(CLI::Range(int64_t{100}, int64_t{86400000}));
+  command
+      ->add_option("--sync-policy", options.sync_policy,
+                   "Then: wait on, fail with EIO, or degrade to async until the store is back")
+      ->check(CLI::IsMember({"wait", "fail", "degrade"}));
+  command
+      ->add_option("--spool-limit", options.spool_limit,
+                   "How much may wait for the store before replication pauses")
+      ->transform(size_bytes())
+      ->default_str("1GiB")
+      ->check(CLI::Range(kSpoolLimitMin, kSpoolLimitMax));
   command->add_option("--threads", options.threads, "Threads that serve requests")
-      ->check(CLI::Range(1, 64));
+      ->check(CLI::Range(1, 32));
   command
       ->add_option("--spin", options.spin_us,
                    "Microseconds that an idle thread polls before it sleeps")
@@ -110,7 +153,8 @@ CLI::App* add_mount(CLI::App& app, Arguments& arguments) {
   command->footer(
       "Examples:\n"
       "  walfs mount /srv/app --replica file:///backup/app\n"
-      "  walfs mount /srv/.app /srv/app --replica \"s3://bucket/app?region=eu-central-1\"");
+      "  walfs mount /srv/.app /srv/app --replica \"s3://bucket/app?region=eu-central-1\"\n"
+      "  walfs mount /srv/app --replica s3://bucket/app --durability sync --sync-policy degrade");
   return command;
 }
 
@@ -134,6 +178,33 @@ CLI::App* add_sync(CLI::App& app, Arguments& arguments) {
       ->transform(duration_ms())
       ->default_str("30s");
   command->footer("Example:\n  position=$(walfs sync /srv/app)");
+  return command;
+}
+
+CLI::App* add_pause(CLI::App& app, Arguments& arguments) {
+  CLI::App* command = app.add_subcommand(
+      "pause", "Stop replicating, while the application goes on, until walfs resume");
+  command->add_option("MOUNTPOINT", arguments.mountpoint, "Where the mount is")->required();
+  command->footer("Example:\n  walfs pause /srv/app");
+  return command;
+}
+
+CLI::App* add_resume(CLI::App& app, Arguments& arguments) {
+  CLI::App* command =
+      app.add_subcommand("resume", "Replicate again, and ship what was written meanwhile");
+  command->add_option("MOUNTPOINT", arguments.mountpoint, "Where the mount is")->required();
+  command->footer("Example:\n  walfs resume /srv/app");
+  return command;
+}
+
+CLI::App* add_upgrade(CLI::App& app, Arguments& arguments) {
+  CLI::App* command = app.add_subcommand(
+      "upgrade", "Let this version of walfs go on with a mount, unnoticed by those who use it");
+  command->add_option("MOUNTPOINT", arguments.mountpoint, "Where the mount is")->required();
+  command->add_option("--timeout", arguments.timeout_ms, "How long to wait for it")
+      ->transform(duration_ms())
+      ->default_str("30s");
+  command->footer("Example:\n  walfs upgrade /srv/app");
   return command;
 }
 
@@ -218,6 +289,9 @@ int run_cli(int argc, char** argv) {
   CLI::App* mount = add_mount(app, arguments);
   CLI::App* unmount = add_unmount(app, arguments);
   CLI::App* sync = add_sync(app, arguments);
+  CLI::App* pause = add_pause(app, arguments);
+  CLI::App* resume = add_resume(app, arguments);
+  CLI::App* upgrade = add_upgrade(app, arguments);
   CLI::App* status = add_status(app, arguments);
   CLI::App* restore = add_restore(app, arguments);
   CLI::App* history = add_history(app, arguments);
@@ -238,6 +312,15 @@ int run_cli(int argc, char** argv) {
         finish(run_unmount_command(arguments.mountpoint, arguments.timeout_ms, arguments.force)));
   if (sync->parsed())
     return not_about_replicas(finish(run_sync_command(arguments.mountpoint, arguments.timeout_ms)));
+  if (pause->parsed())
+    return not_about_replicas(
+        finish(run_pause_command(arguments.mountpoint, arguments.timeout_ms)));
+  if (resume->parsed())
+    return not_about_replicas(
+        finish(run_resume_command(arguments.mountpoint, arguments.timeout_ms)));
+  if (upgrade->parsed())
+    return not_about_replicas(
+        finish(run_upgrade_command(arguments.mountpoint, arguments.timeout_ms)));
   if (status->parsed())
     return not_about_replicas(finish(run_status_command(arguments.mountpoint, arguments.json)));
   if (restore->parsed()) return finish(run_restore_command(arguments.restore));

@@ -21,6 +21,8 @@ struct RestoreArguments {
 };
 
 Status run_sync_command(const std::string& mountpoint, int64_t timeout_ms);
+Status run_pause_command(const std::string& mountpoint, int64_t timeout_ms);
+Status run_resume_command(const std::string& mountpoint, int64_t timeout_ms);
 // All mounts if mountpoint is empty.
 Status run_status_command(const std::string& mountpoint, bool json);
 Status run_restore_command(const RestoreArguments& arguments);

@@ -5,6 +5,8 @@
 #include <CLI/CLI.hpp>
 #include <sstream>
 
+#include "fs/cli/size.h"
+
 namespace walfs {
 namespace {
 
@@ -30,6 +32,26 @@ Status set_text(const std::string& path, const std::string& name, const toml::no
   return {};
 }
 
+Status set_number(const std::string& path, const std::string& name, const toml::node& value,
+                  int max, int& target) {
+  const auto number = value.value<int64_t>();
+  if (!number || *number < 1 || *number > max)
+    return wrong(path, name + " takes a number from 1 to " + std::to_string(max));
+  target = static_cast<int>(*number);
+  return {};
+}
+
+Status set_size(const std::string& path, const std::string& name, const toml::node& value,
+                int64_t& target) {
+  int64_t size = -1;
+  if (const auto text = value.value<std::string>()) size = parse_size(*text);
+  if (value.is_integer()) size = value.value<int64_t>().value_or(-1);
+  if (size < kSpoolLimitMin || size > kSpoolLimitMax)
+    return wrong(path, name + " takes a size such as \"512MiB\", 64KiB at least");
+  target = size;
+  return {};
+}
+
 Status set_option(const std::string& path, const std::string& name, const toml::node& value,
                   MountOptions& options) {
   if (name == "replica") return set_text(path, name, value, options.replica_url);
@@ -40,13 +62,14 @@ Status set_option(const std::string& path, const std::string& name, const toml::
   if (name == "flush-interval") return set_duration(path, name, value, options.flush_interval_ms);
   if (name == "sync-interval") return set_duration(path, name, value, options.sync_interval_ms);
   if (name == "unmount-timeout") return set_duration(path, name, value, options.unmount_timeout_ms);
-  if (name == "threads") {
-    const auto threads = value.value<int64_t>();
-    if (!threads || *threads < 1 || *threads > 64)
-      return wrong(path, "threads takes a number from 1 to 64");
-    options.threads = static_cast<int>(*threads);
-    return {};
-  }
+  if (name == "request-timeout") return set_duration(path, name, value, options.request_timeout_ms);
+  if (name == "max-request-rate")
+    return set_number(path, name, value, kRequestRateMax, options.max_request_rate);
+  if (name == "durability") return set_text(path, name, value, options.durability);
+  if (name == "sync-policy") return set_text(path, name, value, options.sync_policy);
+  if (name == "sync-timeout") return set_duration(path, name, value, options.sync_timeout_ms);
+  if (name == "spool-limit") return set_size(path, name, value, options.spool_limit);
+  if (name == "threads") return set_number(path, name, value, 32, options.threads);
   return wrong(path, "there is no option \"" + name + "\"");
 }
 

@@ -16,6 +16,9 @@ namespace walfs {
 // known.
 Status apply_config(const std::string& path, const CLI::App& command, MountOptions& options);
 
+// The highest --max-request-rate.
+constexpr int kRequestRateMax = 10000;
+
 // 250ms, 5s, 2m, 1h, or a number of seconds; -1 for anything else.
 int64_t parse_duration_ms(const std::string& text);
 

@@ -3,8 +3,10 @@
 #include <nlohmann/json.hpp>
 
 #include "fs/cli/commands.h"
+#include "fs/cli/size.h"
 #include "fs/mount/backing.h"
 #include "fs/mount/control.h"
+#include "replicator/outage.h"
 
 namespace walfs {
 namespace {
@@ -21,36 +23,50 @@ Result<json> ask(const std::string& mountpoint, const json& request, int64_t tim
   return answer;
 }
 
-std::string describe_size(uint64_t bytes) {
-  if (bytes < 10240) return std::to_string(bytes) + " bytes";
-  if (bytes < (uint64_t{10} << 20)) return std::to_string(bytes >> 10) + " KiB";
-  return std::to_string(bytes >> 20) + " MiB";
-}
-
 void print_status(const json& status) {
   const auto text = [&](const char* name) { return status.value(name, std::string("?")); };
   std::printf("%s\n", text("mountpoint").c_str());
   std::printf("  source      %s\n", text("source").c_str());
   std::printf("  replica     %s\n", text("replica").c_str());
-  std::printf("  processes   keeper %d, server %d, flusher %d (walfs %s)\n",
-              status.value("keeper_pid", 0), status.value("server_pid", 0),
+  const int keeper = status.value("keeper_pid", 0);
+  std::printf("  processes   keeper %s, server %d, flusher %d (walfs %s)\n",
+              keeper > 0 ? std::to_string(keeper).c_str() : "gone", status.value("server_pid", 0),
               status.value("flusher_pid", 0), text("version").c_str());
   std::printf("  position    %s, in the store %s\n", text("position").c_str(),
               text("uploaded_position").c_str());
   const json backlog = status.value("backlog", json::object());
-  std::printf("  backlog     %s in %lu segments, lag %ld ms\n",
+  std::printf("  backlog     %s in %s, lag %ld ms\n",
               describe_size(backlog.value("bytes", uint64_t{0})).c_str(),
-              static_cast<unsigned long>(backlog.value("segments", uint64_t{0})),
+              count_of(backlog.value("segments", uint64_t{0}), "segment").c_str(),
               static_cast<long>(status.value("lag_ms", int64_t{0})));
+  if (const json paused = status.value("paused", json()); paused.is_object()) {
+    std::printf("  PAUSED      since %s: %s\n", paused.value("since", "").c_str(),
+                paused.value("why", "").c_str());
+  }
+  std::printf("  spool       %s of at most %s\n",
+              describe_size(status.value("spool_bytes", uint64_t{0})).c_str(),
+              describe_size(status.value("spool_limit", uint64_t{0})).c_str());
   const json first = status.value("first_upload", json::object());
   if (!first.value("done", true)) {
     std::printf("  first upload: %s of %s\n",
                 describe_size(first.value("bytes_done", uint64_t{0})).c_str(),
                 describe_size(first.value("bytes_total", uint64_t{0})).c_str());
   }
+  std::printf("  fencing     %s\n", text("fencing").c_str());
+  if (status.value("durability", std::string()) == "sync") {
+    std::printf(
+        "  durability  %s, %s waiting for the store\n",
+        status.value("degraded", false) ? "DEGRADED to async until the store catches up" : "sync",
+        count_of(status.value("commits_waiting", uint64_t{0}), "commit").c_str());
+  }
+  for (const json& reduced : status.value("reduced", json::array()))
+    std::printf("  reduced     %s\n", reduced.get<std::string>().c_str());
   if (status.value("fenced", false)) std::printf("  FENCED: another writer has taken over\n");
   if (status.contains("last_error") && status["last_error"].is_string()) {
     std::printf("  last error  %s\n", status["last_error"].get<std::string>().c_str());
+    const int64_t outage_ms = status.value("outage_ms", int64_t{0});
+    if (outage_ms > 0)
+      std::printf("  failing for %s\n", describe_duration(outage_ms * 1'000'000).c_str());
   }
   for (const json& database : status.value("databases", json::array())) {
     std::printf("  database    %s (%s%s)\n", database.value("path", "?").c_str(),

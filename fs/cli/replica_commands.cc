@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "fs/cli/commands.h"
+#include "fs/cli/size.h"
 #include "replicator/replica.h"
 #include "replicator/restore.h"
 #include "replicator/stores/store.h"
@@ -83,12 +84,11 @@ Status run_restore_command(const RestoreArguments& arguments) {
                          {"directory", arguments.directory}};
     std::printf("%s\n", answer.dump(2, ' ', false, json::error_handler_t::replace).c_str());
   } else {
-    std::printf(
-        "restored %lu files (%lu databases, %lu bytes) to %s, as of %s (position %s); every "
-        "checksum is right\n",
-        static_cast<unsigned long>(report.files), static_cast<unsigned long>(report.databases),
-        static_cast<unsigned long>(report.bytes), arguments.directory.c_str(),
-        format_time(report.time_ns).c_str(), report.position.to_string().c_str());
+    std::printf("restored %s (%s, %s) to %s, as of %s (position %s); every checksum is right\n",
+                count_of(report.files, "file").c_str(),
+                count_of(report.databases, "database").c_str(),
+                count_of(report.bytes, "byte").c_str(), arguments.directory.c_str(),
+                format_time(report.time_ns).c_str(), report.position.to_string().c_str());
   }
   return {};
 }
@@ -111,7 +111,7 @@ Status run_history_command(const std::string& url, const std::string& credential
     std::printf("%s\n", answer.dump(2, ' ', false, json::error_handler_t::replace).c_str());
     return {};
   }
-  std::printf("%lu points can be restored from %s\n", static_cast<unsigned long>(points.size()),
+  std::printf("%s can be restored from %s\n", count_of(points.size(), "point").c_str(),
               store->describe().c_str());
   for (const HistoryPoint& point : points) {
     std::printf("  %s  %s\n", point.position.to_string().c_str(),
@@ -125,22 +125,28 @@ Status run_verify_command(const std::string& url, const std::string& credentials
   WALFS_ASSIGN(const auto store, open_replica(url, credentials_file));
   WALFS_ASSIGN(const VerifyReport report, verify_replica(*store));
   if (as_json) {
-    const json answer = {{"objects", report.objects},
-                         {"bytes", report.bytes},
-                         {"points", report.points},
-                         {"damaged", report.damaged}};
+    json answer = {{"objects", report.objects},
+                   {"bytes", report.bytes},
+                   {"points", report.points},
+                   {"damaged", report.damaged},
+                   {"lost", json::array()}};
+    for (const PositionRange& range : report.lost)
+      answer["lost"].push_back(
+          {{"first", range.first.to_string()}, {"last", range.last.to_string()}});
     std::printf("%s\n", answer.dump(2, ' ', false, json::error_handler_t::replace).c_str());
   } else {
     for (const std::string& what : report.damaged) std::printf("DAMAGED  %s\n", what.c_str());
-    std::printf("read %lu objects, %lu bytes; %lu points can be restored\n",
-                static_cast<unsigned long>(report.objects),
-                static_cast<unsigned long>(report.bytes),
-                static_cast<unsigned long>(report.points));
+    for (const PositionRange& range : report.lost)
+      std::printf("LOST     points %s to %s\n", range.first.to_string().c_str(),
+                  range.last.to_string().c_str());
+    std::printf("read %s, %s; %s can be restored\n", count_of(report.objects, "object").c_str(),
+                count_of(report.bytes, "byte").c_str(), count_of(report.points, "point").c_str());
   }
   if (report.damaged.empty()) return {};
-  return Error{Errc::kDamaged, std::to_string(report.damaged.size()) + " objects of " +
-                                   store->describe() +
-                                   " are damaged; what depends on them cannot be restored"};
+  return Error{Errc::kDamaged, (report.damaged.size() == 1 ? "one thing is wrong in "
+                                                           : std::to_string(report.damaged.size()) +
+                                                                 " things are wrong in ") +
+                                   store->describe() + "; what depends on it cannot be restored"};
 }
 
 }  // namespace walfs

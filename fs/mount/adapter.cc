@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <new>
 #include <vector>
@@ -58,7 +59,7 @@ int answer_entry(fuse_req_t request, const Entry& entry) {
 
 // ---------------------------------------------------------------- the session
 
-void on_init(void*, fuse_conn_info* connection) {
+void on_init(void* served, fuse_conn_info* connection) {
   auto want = [&](unsigned capability, bool wanted) {
     if (wanted) {
       connection->want |= connection->capable & capability;
@@ -66,7 +67,8 @@ void on_init(void*, fuse_conn_info* connection) {
       connection->want &= ~capability;
     }
   };
-  want(FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_READ, true);
+  want(FUSE_CAP_WRITEBACK_CACHE, !static_cast<Operations*>(served)->write_through());
+  want(FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_READ, true);
   want(FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_DIO, true);
   want(FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_NO_OPENDIR_SUPPORT | FUSE_CAP_DONT_MASK |
            FUSE_CAP_POSIX_ACL,
@@ -90,16 +92,6 @@ void on_lookup(fuse_req_t request, fuse_ino_t parent, const char* name) {
     if (error == ENOENT) return answer_entry(request, Entry{});
     return error != 0 ? error : answer_entry(request, entry);
   });
-}
-
-void on_forget(fuse_req_t request, fuse_ino_t node, uint64_t lookups) {
-  operations(request).forget(node, lookups);
-  fuse_reply_none(request);
-}
-
-void on_forget_multi(fuse_req_t request, size_t count, fuse_forget_data* forgets) {
-  for (size_t i = 0; i < count; ++i) operations(request).forget(forgets[i].ino, forgets[i].nlookup);
-  fuse_reply_none(request);
 }
 
 void on_mknod(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode, dev_t device) {
@@ -296,11 +288,17 @@ void on_fsync(fuse_req_t request, fuse_ino_t node, int data_only, fuse_file_info
   });
 }
 
+// Other requests tell whether these bits have to go; these two leave it to us. Whoever is not root
+// is taken to be without CAP_FSETID.
+bool clears_suid_sgid(fuse_req_t request) {
+  return caller_of(request).uid != 0;
+}
+
 void on_fallocate(fuse_req_t request, fuse_ino_t node, int mode, off_t offset, off_t size,
                   fuse_file_info*) {
   serve(request, [&] {
     return operations(request).allocate(node, mode, static_cast<uint64_t>(offset),
-                                        static_cast<uint64_t>(size));
+                                        static_cast<uint64_t>(size), clears_suid_sgid(request));
   });
 }
 
@@ -309,7 +307,8 @@ void on_copy_file_range(fuse_req_t request, fuse_ino_t from, off_t from_offset, 
   serve(request, [&] {
     size_t copied = 0;
     if (int error = operations(request).copy_range(from, static_cast<uint64_t>(from_offset), to,
-                                                   static_cast<uint64_t>(to_offset), size, copied))
+                                                   static_cast<uint64_t>(to_offset), size,
+                                                   clears_suid_sgid(request), copied))
       return error;
     fuse_reply_write(request, copied);
     return kAnswered;
@@ -342,9 +341,11 @@ size_t add_item(fuse_req_t request, char* room, size_t size, const DirectoryItem
 
 void read_directory(fuse_req_t request, fuse_ino_t node, size_t size, off_t offset, bool plus) {
   serve(request, [&] {
-    std::vector<char> buffer(size);
+    std::vector<char> buffer(std::min(size, kKeptReplyMax - sizeof(fuse_out_header)));
+    size = buffer.size();
     size_t used = 0;
     auto take = [&](const DirectoryItem& item) {
+      if (!CurrentRequest::can_count_more()) return false;
       size_t needed = add_item(request, buffer.data() + used, size - used, item, plus);
       if (needed > size - used) return false;
       used += needed;
@@ -418,8 +419,6 @@ fuse_lowlevel_ops make_callbacks() {
   fuse_lowlevel_ops ops = {};
   ops.init = on_init;
   ops.lookup = on_lookup;
-  ops.forget = on_forget;
-  ops.forget_multi = on_forget_multi;
   ops.mknod = on_mknod;
   ops.mkdir = on_mkdir;
   ops.symlink = on_symlink;
@@ -447,6 +446,7 @@ fuse_lowlevel_ops make_callbacks() {
   ops.getxattr = on_getxattr;
   ops.listxattr = on_listxattr;
   ops.removexattr = on_removexattr;
+  // FORGET is served by fs/mount/session.cc.
   // Left out on purpose, so that the kernel does it itself: flush (pages are written back at close
   // in any case), getlk, setlk and flock (it keeps the locks), access (default_permissions), and
   // lseek: it does not write dirty pages back before it asks for a hole, so the answer could call

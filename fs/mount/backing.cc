@@ -88,7 +88,8 @@ Status check_not_mounted(const std::string& path) {
   std::string who;
   auto status = control_request(path, {{"command", "status"}}, kStatusTimeoutMs);
   if (status) {
-    who = " (keeper pid " + std::to_string(status->value("keeper_pid", 0)) + ")";
+    const int keeper = status->value("keeper_pid", 0);
+    who = keeper > 0 ? " (keeper pid " + std::to_string(keeper) + ")" : " (its keeper is gone)";
   } else if (is_dead(path)) {
     spdlog::warn("{} is left from a walfs that crashed; taking it away", path);
     if (umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0)

@@ -64,6 +64,26 @@ bool write_line(int fd, const nlohmann::json& json) {
   return true;
 }
 
+Result<nlohmann::json> ask_one_server(const std::string& socket_path, const nlohmann::json& request,
+                                      int64_t timeout_ms) {
+  FileDescriptor fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!fd.valid()) return error_from_errno("cannot make a socket", errno);
+  sockaddr_un address = address_of(socket_path);
+  if (connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
+    int error = errno;
+    if (error == ENOENT || error == ECONNREFUSED)
+      return Error{Errc::kNothingThere, "no walfs serves the control socket " + socket_path};
+    return error_from_errno("cannot connect to " + socket_path, error);
+  }
+  if (!write_line(fd.get(), request))
+    return Error{Errc::kRetry, socket_path + ": the connection ended"};
+  auto line = read_line(fd.get(), kAnswerSizeMax, timeout_ms);
+  if (!line) return Error{line.error().code, socket_path + ": " + line.error().message};
+  auto answer = nlohmann::json::parse(*line, nullptr, false);
+  if (!answer.is_object()) return Error{Errc::kDamaged, socket_path + ": the answer is not JSON"};
+  return answer;
+}
+
 }  // namespace
 
 std::string control_socket_path(const std::string& mountpoint) {
@@ -89,29 +109,23 @@ Result<FileDescriptor> listen_control(const std::string& socket_path) {
   return fd;
 }
 
-Result<nlohmann::json> control_request_at(const std::string& socket_path,
-                                          const nlohmann::json& request, int64_t timeout_ms) {
-  FileDescriptor fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!fd.valid()) return error_from_errno("cannot make a socket", errno);
-  sockaddr_un address = address_of(socket_path);
-  if (connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
-    int error = errno;
-    if (error == ENOENT || error == ECONNREFUSED)
-      return Error{Errc::kNothingThere, "no walfs serves the control socket " + socket_path};
-    return error_from_errno("cannot connect to " + socket_path, error);
+Result<nlohmann::json> control_request_at(const std::string& socket_path, nlohmann::json request,
+                                          int64_t timeout_ms) {
+  const int64_t begin = now_ms();
+  const int64_t wanted_ms = request.value("timeout_ms", int64_t{0});
+  while (true) {
+    const int64_t gone_ms = now_ms() - begin;
+    if (wanted_ms > 0) request["timeout_ms"] = std::max<int64_t>(0, wanted_ms - gone_ms);
+    auto answer = ask_one_server(socket_path, request, timeout_ms - gone_ms);
+    const bool again = !answer && answer.error().code == Errc::kRetry;
+    if (!again || now_ms() - begin >= timeout_ms) return answer;
+    poll(nullptr, 0, 10);
   }
-  if (!write_line(fd.get(), request))
-    return error_from_errno("cannot send a request to " + socket_path, errno);
-  auto line = read_line(fd.get(), kAnswerSizeMax, timeout_ms);
-  if (!line) return Error{line.error().code, socket_path + ": " + line.error().message};
-  auto answer = nlohmann::json::parse(*line, nullptr, false);
-  if (!answer.is_object()) return Error{Errc::kDamaged, socket_path + ": the answer is not JSON"};
-  return answer;
 }
 
-Result<nlohmann::json> control_request(const std::string& mountpoint, const nlohmann::json& request,
+Result<nlohmann::json> control_request(const std::string& mountpoint, nlohmann::json request,
                                        int64_t timeout_ms) {
-  auto answer = control_request_at(control_socket_path(mountpoint), request, timeout_ms);
+  auto answer = control_request_at(control_socket_path(mountpoint), std::move(request), timeout_ms);
   if (!answer && answer.error().code == Errc::kNothingThere)
     return Error{Errc::kNothingThere, mountpoint + " is not mounted by walfs"};
   return answer;

@@ -26,11 +26,13 @@ std::string control_socket_path(const std::string& mountpoint);
 // Binds and listens (mode 0600), replacing what a mount that crashed left there.
 Result<FileDescriptor> listen_control(const std::string& socket_path);
 
-// Client side.
-Result<nlohmann::json> control_request(const std::string& mountpoint, const nlohmann::json& request,
+// Client side. A server that ends before it has answered is replaced, and the next one is asked: a
+// request must do no harm when it is done twice. A `timeout_ms` in the request becomes what is left
+// of it.
+Result<nlohmann::json> control_request(const std::string& mountpoint, nlohmann::json request,
                                        int64_t timeout_ms);
-Result<nlohmann::json> control_request_at(const std::string& socket_path,
-                                          const nlohmann::json& request, int64_t timeout_ms);
+Result<nlohmann::json> control_request_at(const std::string& socket_path, nlohmann::json request,
+                                          int64_t timeout_ms);
 // The control sockets of all mounts of this machine, live or not.
 std::vector<std::string> control_sockets();
 

@@ -29,8 +29,9 @@ int clone_mount(const char* path) {
       syscall(SYS_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
 }
 
+// The shared state begins with it (shared_state.h).
 Result<const std::atomic<uint64_t>*> map_order(int state_fd) {
-  void* memory = mmap(nullptr, kSharedStateSize, PROT_READ, MAP_SHARED, state_fd, 0);
+  void* memory = mmap(nullptr, sizeof(uint64_t), PROT_READ, MAP_SHARED, state_fd, 0);
   if (memory == MAP_FAILED) return error_from_errno("cannot map the shared state", errno);
   return static_cast<const std::atomic<uint64_t>*>(memory);
 }
@@ -106,6 +107,7 @@ int FlusherProcess::run() {
   auto order = map_order(kFlusherState);
   if (!order) return 1;
   Flusher flusher(std::move(*root), **order);
+  send_message(kFlusherServer, {{"hello", true}});
   int64_t next = now_ms() + options_.flush_interval_ms;
   // The mount may have gone before its changes were watched for.
   bool going = still_mounted();
@@ -137,11 +139,18 @@ void Flusher::tick(int server_channel) {
   failing_ = failed;
   if (!ready) return;
   instant.back()["tokens"] = std::exchange(tokens_, {});
-  for (const nlohmann::json& message : instant) send_message(server_channel, message);
+  for (nlohmann::json& message : instant) {
+    message["server"] = server_;
+    send_message(server_channel, message);
+  }
 }
 
 bool Flusher::on_server_message(const nlohmann::json& message) {
-  if (message.contains("watch")) {
+  if (message.contains("server")) {
+    server_ = message.value("server", uint64_t{0});
+    heads_.forget_all();
+    tokens_.clear();
+  } else if (message.contains("watch")) {
     heads_.watch(message.value("watch", uint64_t{0}), message.value("path", ""));
   } else if (message.contains("unwatch")) {
     heads_.unwatch(message.value("unwatch", uint64_t{0}));

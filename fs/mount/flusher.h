@@ -26,6 +26,8 @@ class Flusher {
   // of the instant: the messages of HeadReader, the last one with the tokens of the barriers that
   // it completes.
   void tick(int server_channel);
+  // A flusher begins with {"hello": true}; the server answers with what it wants, as below.
+  // {"server": number}: a new server, which was told nothing yet; its instants carry the number.
   // {"watch": id, "path": database}, {"unwatch": id}, or {"barrier": token, "paths": [...]}: the
   // files are fsynced, so that all that was written to them arrives before the next instant. True
   // if a tick should follow at once.
@@ -36,6 +38,7 @@ class Flusher {
 
   FileDescriptor root_;
   HeadReader heads_;
+  uint64_t server_ = 0;
   std::vector<uint64_t> tokens_;
   bool failing_ = false;
 };

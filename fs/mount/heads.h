@@ -24,6 +24,7 @@ class HeadReader {
 
   void watch(uint64_t id, const std::string& database_path);
   void unwatch(uint64_t id) { watched_.erase(id); }
+  void forget_all() { watched_.clear(); }
 
   // The order and all heads at one instant: read again until nothing moved meanwhile, or often
   // enough. As messages for the server, each {"order", "heads": [[id, salt1, salt2, frame], ...],

@@ -19,6 +19,14 @@ constexpr int kDetach = 2;  // MNT_DETACH, for those who cannot include <sys/mou
 // it from doing so. Returns the exit status. options.source and options.mountpoint are real paths.
 int run_keeper(const MountOptions& options, const std::function<void(const Status&)>& ready);
 
+// The process `walfs keep-internal N`: a keeper that has become this program goes on; N is what it
+// has left itself. Returns the exit status.
+int run_keeper_again(int held_fd);
+
+// `walfs upgrade`: the program that runs this takes the place of the one that serves the mount.
+// Prints what serves now.
+Status run_upgrade_command(const std::string& mountpoint, int64_t timeout_ms);
+
 // `walfs mount`: in the foreground runs the keeper; else starts it as a daemon and returns as soon
 // as the mount serves. Prints what went wrong to standard error. Returns the exit status.
 int run_mount_command(MountOptions options);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <climits>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -17,6 +18,7 @@
 #include "fs/mount/mountinfo.h"
 #include "fs/mount/operations.h"
 #include "fs/mount/process.h"
+#include "fs/mount/shared_state.h"
 #include "replicator/stores/store_url.h"
 
 namespace walfs {
@@ -136,6 +138,35 @@ int run_mount_command(MountOptions options) {
   });
 }
 
+Status run_upgrade_command(const std::string& mountpoint, int64_t timeout_ms) {
+  WALFS_ASSIGN(const std::string path, real_directory_path(mountpoint));
+  char binary[PATH_MAX] = {};
+  if (readlink("/proc/self/exe", binary, sizeof binary - 1) < 0)
+    return error_from_errno("cannot find out which program this is", errno);
+  const int64_t end = now_ms() + timeout_ms;
+  WALFS_ASSIGN(const auto before, control_request(path, {{"command", "status"}}, timeout_ms));
+  WALFS_ASSIGN(const auto answer, control_request(path,
+                                                  {{"command", "upgrade"},
+                                                   {"binary", std::string(binary)},
+                                                   {"format", kSharedStateFormat}},
+                                                  timeout_ms));
+  if (answer.contains("error"))
+    return Error{Errc::kUnsupported, answer.value("error", "the mount cannot be upgraded")};
+  while (now_ms() < end) {
+    const auto status = control_request(path, {{"command", "status"}}, end - now_ms());
+    const bool replaced = status && !status->contains("error") &&
+                          status->value("server_pid", 0) != before.value("server_pid", 0) &&
+                          status->value("flusher_pid", 0) != before.value("flusher_pid", 0) &&
+                          status->value("version", "") == WALFS_VERSION;
+    if (replaced) {
+      std::printf("%s is served by walfs %s now\n", path.c_str(), WALFS_VERSION);
+      return {};
+    }
+    poll(nullptr, 0, 10);
+  }
+  return Error{Errc::kRetry, path + " was not taken over in time; its log says why"};
+}
+
 Status run_unmount_command(const std::string& mountpoint, int64_t timeout_ms, bool force) {
   WALFS_ASSIGN(std::string path, real_directory_path(mountpoint));
   auto status = control_request(path, {{"command", "status"}}, timeout_ms);
@@ -155,6 +186,8 @@ Status run_unmount_command(const std::string& mountpoint, int64_t timeout_ms, bo
   if (!answer) return answer.error();
   if (answer->contains("error"))
     return Error{Errc::kIo, answer->value("error", "cannot unmount " + path)};
+  if (answer->contains("left"))
+    std::fprintf(stderr, "walfs: %s; the next mount finds it\n", answer->value("left", "").c_str());
   if (!wait_until_gone(server, std::max<int64_t>(1000, end - now_ms())) ||
       !wait_until_gone(keeper, 10000))
     return Error{Errc::kRetry, path + " is unmounted, but walfs is still shipping what is left"};

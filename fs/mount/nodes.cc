@@ -1,11 +1,17 @@
 #include "fs/mount/nodes.h"
 
 #include <fcntl.h>
+#include <limits.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <vector>
+
+#include "fs/mount/kept_descriptors.h"
+#include "fs/mount/request.h"
 
 namespace walfs {
 
@@ -87,14 +93,59 @@ std::string Node::name() const {
 
 // ---------------------------------------------------------------- the table
 
-NodeTable::NodeTable(FileDescriptor root_path_fd, const struct stat& root, FileObserver& observer)
-    : observer_(observer), root_(std::make_shared<Node>(kRootNode, std::move(root_path_fd), root)) {
+namespace {
+
+std::string path_of_descriptor(int fd) {
+  char alias[32];
+  std::snprintf(alias, sizeof alias, "/proc/self/fd/%d", fd);
+  char path[PATH_MAX];
+  const ssize_t size = readlink(alias, path, sizeof path);
+  return {path, static_cast<size_t>(std::max<ssize_t>(size, 0))};
+}
+
+}  // namespace
+
+NodeTable::NodeTable(FileDescriptor root_path_fd, const struct stat& root, FileObserver& observer,
+                     NodeRecords& records)
+    : observer_(observer),
+      records_(records),
+      root_(std::make_shared<Node>(kRootNode, std::move(root_path_fd), root)) {
   root_->lookups_ = 1;  // Never taken away.
   root_->tracked_ = observer_.attach(root_->path_fd(), root, nullptr, "");
   root_->attached_ = true;
   Key key{root.st_dev, root.st_ino};
   shard_of(key).nodes.emplace(key, root_);
   shard_of(kRootNode).nodes.emplace(kRootNode, root_);
+  for (const NodeRecord* record : records_.left()) adopt(*record);
+}
+
+// Without its descriptor a node cannot be served; the kernel hears ESTALE, as for one that is
+// unknown.
+void NodeTable::adopt(const NodeRecord& record) {
+  FileDescriptor fd(kKeptDescriptorBase + static_cast<int>(NodeRecords::index_of(record.id)));
+  struct stat attributes = {};
+  if (fcntl(fd.get(), F_SETFD, FD_CLOEXEC) != 0 || fstat(fd.get(), &attributes) != 0 ||
+      attributes.st_ino != record.inode || attributes.st_dev != record.device) {
+    spdlog::error(
+        "an open file was lost with the server that died (inode {}, {} lookups; node {} has inode "
+        "{})",
+        record.inode, record.lookups, record.id, attributes.st_ino);
+    return;
+  }
+  const std::string root_path = path_of_descriptor(root_->path_fd()) + "/";
+  const std::string full = path_of_descriptor(fd.get());
+  const bool named = attributes.st_nlink > 0 && full.starts_with(root_path);
+  const std::string path = named ? full.substr(root_path.size()) : "";
+  auto node = std::make_shared<Node>(record.id, std::move(fd), attributes);
+  node->lookups_ = record.lookups;
+  node->handles_ = static_cast<int>(record.handles);
+  if (node->handles_ > 0) node->data_ = node->open_data(false);
+  node->tracked_ = observer_.attach_again(node->path_fd(), attributes, path, record.writers);
+  node->attached_ = true;
+  if (named) node->set_place(kRootNode, path);
+  const Key key{attributes.st_dev, attributes.st_ino};
+  shard_of(key).nodes.emplace(key, node);
+  shard_of(node->id()).nodes.emplace(node->id(), node);
 }
 
 NodeTable::~NodeTable() {
@@ -128,7 +179,12 @@ NodePtr NodeTable::acquire(FileDescriptor path_fd, const struct stat& attributes
     std::lock_guard lock(shard.mutex);
     NodePtr& slot = shard.nodes[key];
     if (!slot) {
-      slot = std::make_shared<Node>(next_id_.fetch_add(1), std::move(path_fd), attributes);
+      const NodeId id = records_.add(path_fd.get(), attributes.st_dev, attributes.st_ino);
+      if (id == 0) {
+        shard.nodes.erase(key);
+        return nullptr;
+      }
+      slot = std::make_shared<Node>(id, std::move(path_fd), attributes);
       IdShard& ids = shard_of(slot->id());
       std::lock_guard id_lock(ids.mutex);
       ids.nodes.emplace(slot->id(), slot);
@@ -136,6 +192,7 @@ NodePtr NodeTable::acquire(FileDescriptor path_fd, const struct stat& attributes
     ++slot->lookups_;
     node = slot;
   }
+  CurrentRequest::count({.id = node->id(), .lookups = 1});
   std::lock_guard lock(node->attach_mutex_);
   if (!node->attached_) {
     node->tracked_.store(
@@ -156,6 +213,7 @@ bool NodeTable::has_lookups(const Node& node) const {
 void NodeTable::release(NodeId id, uint64_t lookups) {
   NodePtr node = id == kRootNode ? nullptr : get(id);
   if (!node) return;
+  CurrentRequest::count({.id = id, .lookups = -static_cast<int64_t>(lookups)});
   Key key{node->device_, node->inode_};
   InodeShard& shard = shard_of(key);
   {
@@ -172,11 +230,14 @@ void NodeTable::release(NodeId id, uint64_t lookups) {
   }
   std::lock_guard lock(shard.mutex);
   if (node->lookups_ != 0) return;
+  // Looked up and forgotten again meanwhile, it may have been taken away by another thread.
   auto found = shard.nodes.find(key);
-  if (found != shard.nodes.end() && found->second == node) shard.nodes.erase(found);
+  if (found == shard.nodes.end() || found->second != node) return;
+  shard.nodes.erase(found);
   IdShard& ids = shard_of(id);
   std::lock_guard id_lock(ids.mutex);
   ids.nodes.erase(id);
+  records_.remove(id);
 }
 
 size_t NodeTable::size() const {

@@ -1,7 +1,8 @@
 // The inodes that the kernel knows, by node id and by (st_dev, st_ino).
 //
 // Ids are never reused, so a late FORGET cannot hit a new inode. A node lives while its lookup
-// count is not 0; the kernel counts with us (every entry reply adds one, FORGET takes away).
+// count is not 0; the kernel counts with us (every entry reply adds one, FORGET takes away). What
+// the kernel was told is in the node records, from which the next server goes on.
 //
 // Locks, in this order: Node::attach_mutex_, then one shard of the table. Node::mutex_ is a leaf.
 // The observer is called with the node's attach_mutex_ held and no other lock.
@@ -17,14 +18,12 @@
 #include <string>
 #include <unordered_map>
 
+#include "fs/mount/node_records.h"
 #include "fs/mount/sync_ahead.h"
 #include "fs/tracking/observer.h"
 #include "replicator/base/file_descriptor.h"
 
 namespace walfs {
-
-using NodeId = uint64_t;
-constexpr NodeId kRootNode = 1;
 
 // The one read-write descriptor of a regular file that all its handles share.
 struct DataFile {
@@ -93,8 +92,10 @@ using NodePtr = std::shared_ptr<Node>;
 
 class NodeTable {
  public:
-  // Attaches the root to the observer, which must outlive the table.
-  NodeTable(FileDescriptor root_path_fd, const struct stat& root, FileObserver& observer);
+  // Attaches the root to the observer, and the nodes that a server which died has left in the
+  // records; both must outlive the table.
+  NodeTable(FileDescriptor root_path_fd, const struct stat& root, FileObserver& observer,
+            NodeRecords& records);
   // Detaches what is left.
   ~NodeTable();
   NodeTable(const NodeTable&) = delete;
@@ -104,7 +105,8 @@ class NodeTable {
   NodePtr get(NodeId id) const;
   // Null if the kernel does not know the inode.
   NodePtr find(dev_t device, ino_t inode) const;
-  // Adds one lookup; makes and attaches the node if it is new (path_fd is closed if not).
+  // Adds one lookup; makes and attaches the node if it is new (path_fd is closed if not). Null if
+  // there is no room for more.
   NodePtr acquire(FileDescriptor path_fd, const struct stat& attributes, const Node* parent,
                   const char* name);
   // Takes lookups away; the last one detaches the node.
@@ -136,9 +138,10 @@ class NodeTable {
   InodeShard& shard_of(const Key& key) const { return inodes_[(KeyHash{}(key) >> 32) % kShards]; }
   IdShard& shard_of(NodeId id) const { return ids_[id % kShards]; }
   bool has_lookups(const Node& node) const;
+  void adopt(const NodeRecord& record);
 
   FileObserver& observer_;
-  std::atomic<NodeId> next_id_{kRootNode + 1};
+  NodeRecords& records_;
   NodePtr root_;
   mutable std::array<InodeShard, kShards> inodes_;
   mutable std::array<IdShard, kShards> ids_;

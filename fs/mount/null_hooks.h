@@ -12,6 +12,9 @@ class NullObserver : public FileObserver {
   TrackedFile* attach(int, const struct stat&, TrackedFile*, const char*) override {
     return nullptr;
   }
+  TrackedFile* attach_again(int, const struct stat&, const std::string&, unsigned) override {
+    return nullptr;
+  }
   void detach(TrackedFile*) override {}
   void opened_writable(TrackedFile*) override {}
   void closed_writable(TrackedFile*) override {}

@@ -68,8 +68,8 @@ struct CloseStream {
 
 class Operations {
  public:
-  // backing_fd (a directory) is only borrowed for the constructor; the observer must outlive this.
-  Operations(int backing_fd, FileObserver& observer);
+  // backing_fd (a directory) is only borrowed for the constructor; the others must outlive this.
+  Operations(int backing_fd, FileObserver& observer, NodeRecords& records);
 
   // Names (operations_names.cc)
   int lookup(NodeId parent, const char* name, Entry& out);
@@ -108,10 +108,10 @@ class Operations {
                              SyncAhead::Done done);
   // After the answer to a write: the work of syncing ahead, or nothing if no sync is expected.
   std::function<void()> sync_ahead(NodeId node);
-  int allocate(NodeId node, int mode, uint64_t offset, uint64_t size);
+  int allocate(NodeId node, int mode, uint64_t offset, uint64_t size, bool clear_suid_sgid);
   int seek(NodeId node, int64_t offset, int whence, int64_t& out_offset);
   int copy_range(NodeId from, uint64_t from_offset, NodeId to, uint64_t to_offset, size_t size,
-                 size_t& out_size);
+                 bool clear_suid_sgid, size_t& out_size);
 
   // Directories (operations_directories.cc). There are no handles: an offset says it all.
   // Calls take() for each item from `offset` on until it returns false. With plus, an item that
@@ -127,6 +127,9 @@ class Operations {
   int remove_xattr(NodeId node, const char* name);
 
   const NodeTable& nodes() const { return nodes_; }
+  // Whether each write(2) is to arrive at once, and not when the kernel writes its pages back.
+  void set_write_through(bool write_through) { write_through_ = write_through; }
+  bool write_through() const { return write_through_; }
   // FSYNC requests of this process only wait for the writes before them.
   void set_flusher_pid(pid_t pid) { flusher_pid_ = pid; }
 
@@ -140,8 +143,10 @@ class Operations {
 
   bool hidden(NodeId parent, const char* name) const;
   int enter(const Node& parent, const char* name, Entry& out);
-  int enter_created(const Node& parent, const char* name, Entry& out);
   NodePtr known_child(const Node& parent, const char* name) const;
+  // Calls make() as the caller. What a server that died has made is not made again.
+  template <typename Make>
+  int make(const Caller& caller, NodeId parent, const char* name, Entry& out, Make&& make);
   int truncate(Node& node, uint64_t size, bool clear_suid_sgid);
   int change_mode_owner_times(Node& node, const AttributeChange& change);
   DirectoryStream take_stream(const Node& node, uint64_t offset);
@@ -150,6 +155,7 @@ class Operations {
   FileObserver& observer_;
   NodeTable nodes_;
   std::atomic<pid_t> flusher_pid_{-1};
+  bool write_through_ = false;
   std::mutex streams_mutex_;
   std::list<DirectoryStream> streams_;  // The one used last comes first.
 };

@@ -6,12 +6,18 @@
 #include <cstring>
 
 #include "fs/mount/operations.h"
+#include "fs/mount/request.h"
 
 namespace walfs {
 namespace {
 
 bool can_write(int flags) {
   return (flags & O_ACCMODE) != O_RDONLY;
+}
+
+// One handle more, or one less, in what the kernel holds.
+void count_handle(NodeId node, int flags, int32_t handles) {
+  CurrentRequest::count({node, 0, handles, can_write(flags) ? handles : 0});
 }
 
 // Returns 0 or errno.
@@ -28,6 +34,9 @@ int Operations::create(const Caller& caller, NodeId parent_id, const char* name,
   NodePtr parent = nodes_.get(parent_id);
   if (!parent) return ESTALE;
   if (hidden(parent_id, name)) return EPERM;
+  struct stat existing;
+  const bool exists = fstatat(parent->path_fd(), name, &existing, AT_SYMLINK_NOFOLLOW) == 0;
+  const NamesBefore before = CurrentRequest::names_before(exists ? existing.st_ino : 0, 0);
   FileDescriptor fd;
   {
     ActAs act(caller);
@@ -36,7 +45,8 @@ int Operations::create(const Caller& caller, NodeId parent_id, const char* name,
         openat(parent->path_fd(), name, O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, mode));
   }
   if (!fd.valid()) {
-    if (errno != EEXIST || (flags & O_EXCL) != 0) return errno;
+    const bool made_before = before.repeated && before.source == 0;
+    if (errno != EEXIST || ((flags & O_EXCL) != 0 && !made_before)) return errno;
     if (int error = enter(*parent, name, out)) return error;
     int error = open(out.node, flags, false);
     if (error != 0) forget(out.node, 1);
@@ -46,8 +56,10 @@ int Operations::create(const Caller& caller, NodeId parent_id, const char* name,
   FileDescriptor path_fd(reopen(fd.get(), O_PATH));
   if (!path_fd.valid()) return errno;
   NodePtr node = nodes_.acquire(std::move(path_fd), out.attributes, parent.get(), name);
+  if (!node) return ENFILE;
   out.node = node->id();
   node->adopt_handle(std::move(fd));
+  count_handle(out.node, flags, 1);
   observer_.created(parent->tracked(), name, node->tracked());
   if (can_write(flags)) observer_.opened_writable(node->tracked());
   return 0;
@@ -67,8 +79,10 @@ int Operations::create_unnamed(const Caller& caller, NodeId parent_id, mode_t mo
   FileDescriptor path_fd(reopen(fd.get(), O_PATH));
   if (!path_fd.valid()) return errno;
   NodePtr node = nodes_.acquire(std::move(path_fd), out.attributes, nullptr, nullptr);
+  if (!node) return ENFILE;
   out.node = node->id();
   node->adopt_handle(std::move(fd));
+  count_handle(out.node, flags, 1);
   if (can_write(flags)) observer_.opened_writable(node->tracked());
   return 0;
 }
@@ -78,6 +92,7 @@ int Operations::open(NodeId id, int flags, bool clear_suid_sgid) {
   if (!node) return ESTALE;
   if (node->type() != S_IFREG) return EINVAL;
   if (int error = node->open_handle(can_write(flags))) return error;
+  count_handle(id, flags, 1);
   if (can_write(flags)) observer_.opened_writable(node->tracked());
   if ((flags & O_TRUNC) != 0) {
     if (int error = truncate(*node, 0, clear_suid_sgid)) {
@@ -91,6 +106,7 @@ int Operations::open(NodeId id, int flags, bool clear_suid_sgid) {
 void Operations::release(NodeId id, int flags) {
   NodePtr node = nodes_.get(id);
   if (!node || node->type() != S_IFREG) return;
+  count_handle(id, flags, -1);
   if (can_write(flags)) observer_.closed_writable(node->tracked());
   node->close_handle();
 }
@@ -150,7 +166,8 @@ std::function<void()> Operations::sync(const Caller& caller, NodeId id, bool dat
     if (error == 0) observer_.synced(node->tracked());
     done(error);
   };
-  switch (data_only ? node->sync_ahead().join(answer) : SyncAhead::Joined::kNo) {
+  const bool may_join = data_only && CurrentRequest::may_be_answered_later();
+  switch (may_join ? node->sync_ahead().join(answer) : SyncAhead::Joined::kNo) {
     case SyncAhead::Joined::kWaiting:
       return nullptr;
     case SyncAhead::Joined::kCovered:
@@ -171,7 +188,8 @@ std::function<void()> Operations::sync_ahead(NodeId id) {
   };
 }
 
-int Operations::allocate(NodeId id, int mode, uint64_t offset, uint64_t size) {
+int Operations::allocate(NodeId id, int mode, uint64_t offset, uint64_t size,
+                         bool clear_suid_sgid) {
   NodePtr node = nodes_.get(id);
   if (!node) return ESTALE;
   auto data = node->data_or_open(true);
@@ -183,6 +201,7 @@ int Operations::allocate(NodeId id, int mode, uint64_t offset, uint64_t size) {
   observer_.before_range_change(node->tracked(), offset, affected);
   if (fallocate(data->fd.get(), mode, static_cast<off_t>(offset), static_cast<off_t>(size)) != 0)
     return errno;
+  if (clear_suid_sgid) clear_suid_sgid_bits(data->fd.get());
   observer_.range_changed(node->tracked(), offset, affected);
   node->sync_ahead().changed();
   return 0;
@@ -198,7 +217,7 @@ int Operations::seek(NodeId id, int64_t offset, int whence, int64_t& out_offset)
 }
 
 int Operations::copy_range(NodeId from_id, uint64_t from_offset, NodeId to_id, uint64_t to_offset,
-                           size_t size, size_t& out_size) {
+                           size_t size, bool clear_suid_sgid, size_t& out_size) {
   NodePtr from = nodes_.get(from_id);
   NodePtr to = nodes_.get(to_id);
   if (!from || !to) return ESTALE;
@@ -213,6 +232,7 @@ int Operations::copy_range(NodeId from_id, uint64_t from_offset, NodeId to_id, u
   if (copied < 0) return errno;
   out_size = static_cast<size_t>(copied);
   if (copied > 0) {
+    if (clear_suid_sgid) clear_suid_sgid_bits(target->fd.get());
     observer_.range_changed(to->tracked(), to_offset, out_size);
     to->sync_ahead().changed();
   }

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "fs/mount/operations.h"
+#include "fs/mount/request.h"
 
 namespace walfs {
 namespace {
@@ -42,10 +43,17 @@ TrackedFile* tracked(const NodePtr& node) {
   return node ? node->tracked() : nullptr;
 }
 
+// 0: there is nothing.
+uint64_t inode_at(const Node& parent, const char* name) {
+  struct stat attributes;
+  const bool found = fstatat(parent.path_fd(), name, &attributes, AT_SYMLINK_NOFOLLOW) == 0;
+  return found ? attributes.st_ino : 0;
+}
+
 }  // namespace
 
-Operations::Operations(int backing_fd, FileObserver& observer)
-    : observer_(observer), nodes_(open_root(backing_fd), stat_of(backing_fd), observer) {}
+Operations::Operations(int backing_fd, FileObserver& observer, NodeRecords& records)
+    : observer_(observer), nodes_(open_root(backing_fd), stat_of(backing_fd), observer, records) {}
 
 bool Operations::hidden(NodeId parent, const char* name) const {
   return parent == kRootNode && std::strcmp(name, kStateDirectory) == 0;
@@ -62,13 +70,29 @@ int Operations::enter(const Node& parent, const char* name, Entry& out) {
     return error;
   }
   if (fstat(fd.get(), &out.attributes) != 0) return errno;
-  out.node = nodes_.acquire(std::move(fd), out.attributes, &parent, name)->id();
+  const NodePtr node = nodes_.acquire(std::move(fd), out.attributes, &parent, name);
+  if (!node) return ENFILE;
+  out.node = node->id();
   return 0;
 }
 
-int Operations::enter_created(const Node& parent, const char* name, Entry& out) {
-  if (int error = enter(parent, name, out)) return error;
-  observer_.created(parent.tracked(), name, tracked(nodes_.get(out.node)));
+template <typename Make>
+int Operations::make(const Caller& caller, NodeId parent_id, const char* name, Entry& out,
+                     Make&& make) {
+  NodePtr parent = nodes_.get(parent_id);
+  if (!parent) return ESTALE;
+  if (hidden(parent_id, name)) return EPERM;
+  const NamesBefore before = CurrentRequest::names_before(inode_at(*parent, name), 0);
+  int error = 0;
+  {
+    ActAs act(caller);
+    error = make(*parent) == 0 ? 0 : errno;
+  }
+  const bool made_before = error == EEXIST && before.repeated && before.source == 0;
+  if (error != 0 && !made_before) return error;
+  if (int entering = enter(*parent, name, out)) return entering;
+  // What was made before is in the tree that the observer began with.
+  if (!made_before) observer_.created(parent->tracked(), name, tracked(nodes_.get(out.node)));
   return 0;
 }
 
@@ -89,40 +113,22 @@ void Operations::forget(NodeId node, uint64_t lookups) {
   nodes_.release(node, lookups);
 }
 
-int Operations::make_node(const Caller& caller, NodeId parent_id, const char* name, mode_t mode,
+int Operations::make_node(const Caller& caller, NodeId parent, const char* name, mode_t mode,
                           dev_t device, Entry& out) {
-  NodePtr parent = nodes_.get(parent_id);
-  if (!parent) return ESTALE;
-  if (hidden(parent_id, name)) return EPERM;
-  {
-    ActAs act(caller);
-    if (mknodat(parent->path_fd(), name, mode, device) != 0) return errno;
-  }
-  return enter_created(*parent, name, out);
+  return make(caller, parent, name, out,
+              [&](const Node& in) { return mknodat(in.path_fd(), name, mode, device); });
 }
 
-int Operations::make_directory(const Caller& caller, NodeId parent_id, const char* name,
-                               mode_t mode, Entry& out) {
-  NodePtr parent = nodes_.get(parent_id);
-  if (!parent) return ESTALE;
-  if (hidden(parent_id, name)) return EPERM;
-  {
-    ActAs act(caller);
-    if (mkdirat(parent->path_fd(), name, mode) != 0) return errno;
-  }
-  return enter_created(*parent, name, out);
+int Operations::make_directory(const Caller& caller, NodeId parent, const char* name, mode_t mode,
+                               Entry& out) {
+  return make(caller, parent, name, out,
+              [&](const Node& in) { return mkdirat(in.path_fd(), name, mode); });
 }
 
-int Operations::make_symlink(const Caller& caller, const char* target, NodeId parent_id,
+int Operations::make_symlink(const Caller& caller, const char* target, NodeId parent,
                              const char* name, Entry& out) {
-  NodePtr parent = nodes_.get(parent_id);
-  if (!parent) return ESTALE;
-  if (hidden(parent_id, name)) return EPERM;
-  {
-    ActAs act(caller);
-    if (symlinkat(target, parent->path_fd(), name) != 0) return errno;
-  }
-  return enter_created(*parent, name, out);
+  return make(caller, parent, name, out,
+              [&](const Node& in) { return symlinkat(target, in.path_fd(), name); });
 }
 
 int Operations::read_symlink(NodeId id, std::string& out) {
@@ -140,9 +146,13 @@ int Operations::make_link(NodeId id, NodeId new_parent_id, const char* new_name,
   NodePtr parent = nodes_.get(new_parent_id);
   if (!node || !parent) return ESTALE;
   if (hidden(new_parent_id, new_name)) return EPERM;
-  if (linkat(node->path_fd(), "", parent->path_fd(), new_name, AT_EMPTY_PATH) != 0) return errno;
-  if (int error = enter(*parent, new_name, out)) return error;
-  observer_.linked(parent->tracked(), new_name, node->tracked());
+  const NamesBefore before = CurrentRequest::names_before(0, inode_at(*parent, new_name));
+  const bool linked = linkat(node->path_fd(), "", parent->path_fd(), new_name, AT_EMPTY_PATH) == 0;
+  const int error = linked ? 0 : errno;
+  const bool linked_before = error == EEXIST && before.repeated && before.target == 0;
+  if (!linked && !linked_before) return error;
+  if (int entering = enter(*parent, new_name, out)) return entering;
+  if (!linked_before) observer_.linked(parent->tracked(), new_name, node->tracked());
   return 0;
 }
 
@@ -151,6 +161,9 @@ int Operations::unlink(NodeId parent_id, const char* name, bool directory) {
   if (!parent) return ESTALE;
   if (hidden(parent_id, name)) return ENOENT;
   NodePtr node = known_child(*parent, name);
+  const uint64_t inode = inode_at(*parent, name);
+  const NamesBefore before = CurrentRequest::names_before(inode, 0);
+  if (before.repeated && before.source != 0 && inode == 0) return 0;
   observer_.before_unlink(parent->tracked(), name, tracked(node));
   if (unlinkat(parent->path_fd(), name, directory ? AT_REMOVEDIR : 0) != 0) return errno;
   observer_.unlinked(parent->tracked(), name, tracked(node));
@@ -166,6 +179,13 @@ int Operations::rename(NodeId parent_id, const char* name, NodeId new_parent_id,
   if (hidden(new_parent_id, new_name)) return EPERM;
   NodePtr node = known_child(*parent, name);
   NodePtr replaced = known_child(*new_parent, new_name);
+  const uint64_t source = inode_at(*parent, name);
+  const uint64_t target = inode_at(*new_parent, new_name);
+  const NamesBefore before = CurrentRequest::names_before(source, target);
+  const uint64_t left_behind = (flags & RENAME_EXCHANGE) != 0 ? before.target : 0;
+  const bool done_before = before.repeated && before.source != 0 && target == before.source &&
+                           source == left_behind && before.source != before.target;
+  if (done_before) return 0;
   observer_.before_rename(parent->tracked(), name, new_parent->tracked(), new_name, tracked(node),
                           tracked(replaced), flags);
   if (renameat2(parent->path_fd(), name, new_parent->path_fd(), new_name, flags) != 0) return errno;

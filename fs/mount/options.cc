@@ -19,6 +19,12 @@ void for_each_field(Options& options, Visitor&& visit) {
   visit("flush_interval_ms", options.flush_interval_ms);
   visit("sync_interval_ms", options.sync_interval_ms);
   visit("unmount_timeout_ms", options.unmount_timeout_ms);
+  visit("request_timeout_ms", options.request_timeout_ms);
+  visit("max_request_rate", options.max_request_rate);
+  visit("durability", options.durability);
+  visit("sync_policy", options.sync_policy);
+  visit("sync_timeout_ms", options.sync_timeout_ms);
+  visit("spool_limit", options.spool_limit);
   visit("threads", options.threads);
   visit("spin_us", options.spin_us);
   visit("realtime", options.realtime);

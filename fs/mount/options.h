@@ -18,9 +18,15 @@ struct MountOptions {
   int64_t flush_interval_ms = 100;
   int64_t sync_interval_ms = 1000;
   int64_t unmount_timeout_ms = 30000;  // For draining after SIGTERM.
-  int threads = 8;                     // That serve requests.
-  int64_t spin_us = 0;                 // How long an idle thread polls before it sleeps.
-  bool realtime = true;                // Requests are served before other processes run.
+  int64_t request_timeout_ms = 30000;  // For a request to the store in which nothing moves.
+  int max_request_rate = 50;           // Requests to the store in a second.
+  std::string durability = "async";    // Or "sync": commits return when they are in the store.
+  std::string sync_policy = "wait";    // Or "fail", "degrade": after sync_timeout_ms.
+  int64_t sync_timeout_ms = 30000;
+  int64_t spool_limit = int64_t{1} << 30;  // Bytes that may wait for the store.
+  int threads = 8;                         // That serve requests.
+  int64_t spin_us = 0;                     // How long an idle thread polls before it sleeps.
+  bool realtime = true;                    // Requests are served before other processes run.
   bool foreground = false;
   std::string log_file;  // Empty: standard error in the foreground, else .walfs/walfs.log.
   std::string log_format = "text";  // Or "json".

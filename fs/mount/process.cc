@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -13,6 +14,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 namespace walfs {
@@ -21,7 +23,8 @@ namespace {
 constexpr size_t kMessageSizeMax = 64 * 1024;
 
 // After fork: only async-signal-safe calls, because the server has threads.
-[[noreturn]] void become_child(const std::vector<int>& descriptors, char* const* argv) {
+[[noreturn]] void become_child(const std::vector<int>& descriptors, int keep_from,
+                               char* const* argv) {
   constexpr int kAbove = 200;
   std::array<int, 16> moved = {};
   for (size_t i = 0; i < descriptors.size(); ++i)
@@ -34,7 +37,8 @@ constexpr size_t kMessageSizeMax = 64 * 1024;
       dup2(moved[i], number);
     }
   }
-  syscall(SYS_close_range, static_cast<unsigned>(descriptors.size() + 3), ~0U, 0);
+  const unsigned last = keep_from > 0 ? static_cast<unsigned>(keep_from) - 1 : ~0U;
+  syscall(SYS_close_range, static_cast<unsigned>(descriptors.size() + 3), last, 0);
   setpgid(0, 0);
   sigset_t none;
   sigemptyset(&none);
@@ -46,7 +50,7 @@ constexpr size_t kMessageSizeMax = 64 * 1024;
 }  // namespace
 
 Result<pid_t> spawn_self(const std::string& subcommand, const std::vector<std::string>& arguments,
-                         const std::vector<int>& descriptors) {
+                         const std::vector<int>& descriptors, int keep_from) {
   std::vector<std::string> words = {"walfs", subcommand};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> argv;
@@ -55,7 +59,7 @@ Result<pid_t> spawn_self(const std::string& subcommand, const std::vector<std::s
   argv.push_back(nullptr);
   pid_t pid = fork();
   if (pid < 0) return error_from_errno("cannot start the " + subcommand + " process", errno);
-  if (pid == 0) become_child(descriptors, argv.data());
+  if (pid == 0) become_child(descriptors, keep_from, argv.data());
   return pid;
 }
 
@@ -142,6 +146,16 @@ int unmount_by_helper(const std::string& mountpoint, int flags, int64_t timeout_
   if (!helper) return EIO;
   auto status = wait_for_exit(*helper, timeout_ms);
   return status ? *status : ETIMEDOUT;
+}
+
+void raise_descriptor_limit() {
+  rlim_t most = 0;
+  std::ifstream("/proc/sys/fs/nr_open") >> most;
+  rlimit limit = {most, most};
+  if (most != 0 && setrlimit(RLIMIT_NOFILE, &limit) == 0) return;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 int64_t now_ms() {

@@ -16,9 +16,10 @@ namespace walfs {
 
 // Runs this program anew with the hidden subcommand. The child gets `descriptors` as 3, 4, ... in
 // order (-1 leaves a number closed) and no others but 0, 1 and 2; it is in a process group of its
-// own and has no signal blocked.
+// own and has no signal blocked. With keep_from, the descriptors from that number on are inherited,
+// too.
 Result<pid_t> spawn_self(const std::string& subcommand, const std::vector<std::string>& arguments,
-                         const std::vector<int>& descriptors);
+                         const std::vector<int>& descriptors, int keep_from = 0);
 
 // A connected pair of SOCK_SEQPACKET sockets.
 Result<std::pair<FileDescriptor, FileDescriptor>> make_channel();
@@ -40,6 +41,9 @@ int status_of_wait(int wait_status);
 int unmount_by_helper(const std::string& mountpoint, int flags, int64_t timeout_ms);
 // What the helper runs: `unmount-internal MOUNTPOINT FLAGS`. Exits with the errno.
 int run_unmount_helper(const std::string& mountpoint, int flags);
+
+// As many open files as the system allows at all.
+void raise_descriptor_limit();
 
 int64_t now_ms();  // Monotonic.
 

@@ -11,11 +11,14 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <condition_variable>
 #include <cstring>
+#include <mutex>
 #include <thread>
 #include <vector>
 
 #include "fs/mount/adapter.h"
+#include "fs/mount/crash_points.h"
 #include "fs/mount/fuse_api.h"
 #include "fs/mount/reader_gate.h"
 #include "fs/mount/request.h"
@@ -24,36 +27,21 @@
 namespace walfs {
 namespace {
 
-// The largest request: a WRITE of 1 MiB and its headers.
-constexpr size_t kRequestSizeMax = (1U << 20) + 4096;
 constexpr uint32_t kOpcodes = 64;
-
-// A request's room, in memory from the start: a page fault could wait for memory that only the
-// write-back of this very mount can free.
-class RequestBuffer {
- public:
-  RequestBuffer()
-      : data_(mmap(nullptr, kRequestSizeMax, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0)) {
-    if (data_ != MAP_FAILED) mlock(data_, kRequestSizeMax);
-  }
-  ~RequestBuffer() {
-    if (data_ != MAP_FAILED) munmap(data_, kRequestSizeMax);
-  }
-  RequestBuffer(const RequestBuffer&) = delete;
-  RequestBuffer& operator=(const RequestBuffer&) = delete;
-  bool valid() const { return data_ != MAP_FAILED; }
-  uint8_t* data() { return static_cast<uint8_t*>(data_); }
-
- private:
-  void* data_;
-};
+// A request that every server dies of must not keep the mount from being served.
+constexpr uint32_t kAttemptsMax = 4;
+constexpr std::chrono::seconds kReplayMax(2);
+// FUSE_NOTIFY_RESEND and the flag that says the kernel has it; in <linux/fuse.h> since Linux 6.9.
+constexpr int kNotifyResend = 7;
+constexpr uint32_t kHasResend = 1U << 7;  // In flags2.
 
 class FuseSession : public Session {
  public:
-  FuseSession(int device_fd, Operations& operations, const SessionOptions& options)
+  FuseSession(int device_fd, Operations& operations, RequestJournal& journal,
+              const SessionOptions& options)
       : device_fd_(device_fd),
         operations_(operations),
+        journal_(journal),
         options_(options),
         gate_(std::max(2, static_cast<int>(std::thread::hardware_concurrency()) / 4)) {}
   ~FuseSession() override {
@@ -70,17 +58,30 @@ class FuseSession : public Session {
   static ssize_t write_reply(int fd, iovec* parts, int count, void* user);
   static ssize_t read_request(int fd, void* buffer, size_t size, void* user);
   // The request's size; 0 at the end of the connection; or -1.
-  ssize_t read_one(RequestBuffer& buffer);
-  void process(RequestBuffer& buffer, size_t size);
-  void serve_unnamed(const uint8_t* request, size_t size);
-  void serve_requests();
+  ssize_t read_one(RequestSlot& slot) const;
+  void process(RequestSlot& slot, size_t size);
+  void process_and_finish(RequestSlot& slot, size_t size);
+  void serve_unnamed(const RequestSlot& slot, size_t size);
+  void forget_nodes(RequestSlot& slot, size_t size);
+  Status first_handshake();
+  Status repeat_handshake();
+  void serve_requests(size_t thread);
+  void replay(size_t thread);
+  void replay_slot(RequestSlot& slot);
+  void wait_for_replays();
+  void ask_for_the_rest() const;
   void wait_awake();
   static ssize_t answer_init(int fd, const iovec* parts, int count);
+  static ssize_t send_init_answer(int fd);
 
   const int device_fd_;
   Operations& operations_;
+  RequestJournal& journal_;
   const SessionOptions options_;
   fuse_session* session_ = nullptr;
+  std::mutex replay_mutex_;
+  std::condition_variable replay_changed_;
+  int replaying_ = 0;  // Threads that do what a server that died has left.
   ReaderGate gate_;
   std::atomic<bool> spinner_{false};
   std::atomic<int> failure_{0};
@@ -115,9 +116,15 @@ bool may_take_long(const uint8_t* request, size_t size) {
   }
 }
 
-// Set while INIT is answered when the kernel offers to leave clearing of suid bits to us. Only
-// then does it skip a GETXATTR of security.capability before every write.
-thread_local bool kill_priv_offered = false;
+bool holds_init(const RequestSlot& slot) {
+  fuse_in_header header;
+  std::memcpy(&header, slot.request.data(), sizeof header);
+  return header.opcode == FUSE_INIT;
+}
+
+// Set while INIT is answered: where the answer is noted.
+thread_local InitExchange* init_exchange = nullptr;
+thread_local RequestJournal* thread_journal = nullptr;
 
 Status FuseSession::open() {
   char program[] = "walfs";
@@ -148,29 +155,46 @@ ssize_t FuseSession::read_request(int fd, void* buffer, size_t size, void*) {
 }
 
 ssize_t FuseSession::write_reply(int fd, iovec* parts, int count, void*) {
-  if (kill_priv_offered) return answer_init(fd, parts, count);
-  return ::writev(fd, parts, count);
+  if (init_exchange != nullptr) return answer_init(fd, parts, count);
+  return CurrentRequest::reply(*thread_journal, fd, parts, count);
 }
 
+// The kernel skips a GETXATTR of security.capability before every write if clearing suid bits is
+// left to us in version 2, which libfuse does not know. What libfuse answers to an INIT that is
+// repeated is not for the kernel.
 ssize_t FuseSession::answer_init(int fd, const iovec* parts, int count) {
   std::vector<uint8_t> reply;
   for (int i = 0; i < count; ++i) {
     const auto* part = static_cast<const uint8_t*>(parts[i].iov_base);
     reply.insert(reply.end(), part, part + parts[i].iov_len);
   }
-  constexpr size_t kFlags = sizeof(fuse_out_header) + offsetof(fuse_init_out, flags);
-  uint32_t flags = 0;
-  if (reply.size() >= kFlags + sizeof flags) {
-    std::memcpy(&flags, reply.data() + kFlags, sizeof flags);
-    flags |= FUSE_HANDLE_KILLPRIV_V2;
-    std::memcpy(reply.data() + kFlags, &flags, sizeof flags);
-  }
-  return ::write(fd, reply.data(), reply.size());
+  InitExchange& exchange = *init_exchange;
+  if (exchange.answered != 0 || reply.size() < sizeof exchange.header)
+    return static_cast<ssize_t>(reply.size());
+  fuse_init_in request;
+  std::memcpy(&request, exchange.request.data() + sizeof(fuse_in_header), sizeof request);
+  std::memcpy(&exchange.header, reply.data(), sizeof exchange.header);
+  const size_t size = std::min(reply.size() - sizeof exchange.header, sizeof exchange.answer);
+  exchange.answer = {};
+  std::memcpy(&exchange.answer, reply.data() + sizeof exchange.header, size);
+  exchange.answer.flags |= request.flags & FUSE_HANDLE_KILLPRIV_V2;
+  exchange.header.len = static_cast<uint32_t>(sizeof exchange.header + size);
+  exchange.answered = 1;
+  crash_point(CrashPoint::kKept);
+  return send_init_answer(fd);
 }
 
-ssize_t FuseSession::read_one(RequestBuffer& buffer) {
+ssize_t FuseSession::send_init_answer(int fd) {
+  InitExchange& exchange = *init_exchange;
+  const iovec parts[2] = {{&exchange.header, sizeof exchange.header},
+                          {&exchange.answer, exchange.header.len - sizeof exchange.header}};
+  return ::writev(fd, parts, 2);
+}
+
+ssize_t FuseSession::read_one(RequestSlot& slot) const {
+  RequestJournal::expect(slot);
   while (true) {
-    ssize_t size = ::read(device_fd_, buffer.data(), kRequestSizeMax);
+    ssize_t size = ::read(device_fd_, slot.request.data(), slot.request.size());
     if (size > 0) return size;
     if (size == 0 || errno == ENODEV) return 0;
     // ENOENT: the request was interrupted before we got it.
@@ -178,49 +202,176 @@ ssize_t FuseSession::read_one(RequestBuffer& buffer) {
   }
 }
 
-void FuseSession::process(RequestBuffer& buffer, size_t size) {
+void FuseSession::process(RequestSlot& slot, size_t size) {
   fuse_in_header header;
   if (size < sizeof header) return;
-  std::memcpy(&header, buffer.data(), sizeof header);
+  std::memcpy(&header, slot.request.data(), sizeof header);
   counts_[header.opcode % kOpcodes].fetch_add(1, std::memory_order_relaxed);
-  CurrentRequest current(buffer.data(), size);
+  const CurrentRequest current(journal_, slot, size);
+  if (header.opcode == kOpcodeUnnamed) return serve_unnamed(slot, size);
+  if (header.opcode == FUSE_FORGET || header.opcode == FUSE_BATCH_FORGET)
+    return forget_nodes(slot, size);
   fuse_buf request = {};
   request.size = size;
-  request.mem = buffer.data();
+  request.mem = slot.request.data();
   request.fd = -1;
-  if (header.opcode == kOpcodeUnnamed) {
-    serve_unnamed(buffer.data(), size);
-  } else {
-    fuse_session_process_buf(session_, &request);
-  }
+  fuse_session_process_buf(session_, &request);
+  if (header.opcode != FUSE_FSYNC || CurrentRequest::may_be_answered_later()) return;
+  if (const auto work = CurrentRequest::take_afterwards()) work();
 }
 
-void FuseSession::serve_unnamed(const uint8_t* request, size_t size) {
-  const Unnamed made = make_unnamed(operations_, request, size);
-  const bool taken = ::write(device_fd_, &made.reply, made.reply.header.len) >= 0;
+void FuseSession::process_and_finish(RequestSlot& slot, size_t size) {
+  process(slot, size);
+  if (const auto work = CurrentRequest::take_afterwards()) work();
+}
+
+void FuseSession::serve_unnamed(const RequestSlot& slot, size_t size) {
+  Unnamed made = make_unnamed(operations_, slot.request.data(), size);
+  const iovec reply = {&made.reply, made.reply.header.len};
+  const bool taken = CurrentRequest::reply(journal_, device_fd_, &reply, 1) >= 0;
   if (taken || made.error != 0) return;
   operations_.release(made.node, made.flags);
   operations_.forget(made.node, 1);
 }
 
+// Has no answer: the counts are stored first, in steps that are each all or nothing.
+void FuseSession::forget_nodes(RequestSlot& slot, size_t size) {
+  constexpr size_t kAtOnce = 512;
+  fuse_in_header header;
+  std::memcpy(&header, slot.request.data(), sizeof header);
+  std::vector<fuse_forget_one> forgets;
+  if (const auto one = CurrentRequest::body<fuse_forget_in>(FUSE_FORGET)) {
+    forgets.push_back({header.nodeid, one->nlookup});
+  } else if (const auto batch = CurrentRequest::body<fuse_batch_forget_in>(FUSE_BATCH_FORGET)) {
+    constexpr size_t kBegin = sizeof header + sizeof *batch;
+    forgets.resize(std::min<size_t>(batch->count, (size - kBegin) / sizeof(fuse_forget_one)));
+    std::memcpy(forgets.data(), slot.request.data() + kBegin, forgets.size() * sizeof forgets[0]);
+  }
+  for (size_t i = slot.forgets_done; i < forgets.size();) {
+    const size_t end = std::min(i + kAtOnce, forgets.size());
+    std::vector<NodeEffect> effects;
+    for (size_t k = i; k < end; ++k)
+      effects.push_back({forgets[k].nodeid, -static_cast<int64_t>(forgets[k].nlookup), 0, 0});
+    slot.forgets_next = static_cast<uint32_t>(end);
+    journal_.records().settle(slot, effects, SlotState::kReading);
+    for (; i < end; ++i) operations_.forget(forgets[i].nodeid, forgets[i].nlookup);
+    CurrentRequest::forget_counts();
+  }
+}
+
 Status FuseSession::handshake() {
-  RequestBuffer buffer;
-  if (!buffer.valid()) return error_from_errno("cannot allocate a request buffer", errno);
-  ssize_t size = read_one(buffer);
+  thread_journal = &journal_;
+  init_exchange = &journal_.state().init;
+  Status done = init_exchange->answered != 0 ? repeat_handshake() : first_handshake();
+  init_exchange = nullptr;
+  return done;
+}
+
+Status FuseSession::first_handshake() {
+  RequestSlot& slot = journal_.state().slots[0];
+  // The kernel sends it once: a server may have died of it.
+  const auto left = static_cast<ssize_t>(RequestJournal::size_of_left(slot));
+  const ssize_t size = left != 0 ? left : read_one(slot);
   if (size < 0) return error_from_errno("cannot read from the FUSE device", errno);
   fuse_in_header header = {};
   if (static_cast<size_t>(size) >= sizeof header)
-    std::memcpy(&header, buffer.data(), sizeof header);
-  if (header.opcode != FUSE_INIT)
+    std::memcpy(&header, slot.request.data(), sizeof header);
+  InitExchange& exchange = *init_exchange;
+  const auto length = static_cast<size_t>(size);
+  if (header.opcode != FUSE_INIT || length > exchange.request.size() ||
+      length < sizeof header + sizeof(fuse_init_in))
     return Error{Errc::kIo, "the kernel did not begin with INIT; was the mount given up?"};
-  {
-    CurrentRequest current(buffer.data(), static_cast<size_t>(size));
-    auto init = CurrentRequest::body<fuse_init_in>(FUSE_INIT);
-    kill_priv_offered = init && (init->flags & FUSE_HANDLE_KILLPRIV_V2) != 0;
-  }
-  process(buffer, static_cast<size_t>(size));
-  kill_priv_offered = false;
+  std::memcpy(exchange.request.data(), slot.request.data(), length);
+  exchange.request_size = static_cast<uint32_t>(length);
+  process(slot, length);
+  crash_point(CrashPoint::kReplied);
   return {};
+}
+
+// INIT is served again with nothing on offer but what was agreed on then, and under a number that
+// the kernel never gives.
+Status FuseSession::repeat_handshake() {
+  const InitExchange& exchange = *init_exchange;
+  // ENOENT: the kernel has heard it already.
+  if (send_init_answer(device_fd_) < 0 && errno != ENOENT)
+    return error_from_errno("cannot answer the kernel's INIT", errno);
+  RequestSlot& slot = journal_.state().slots[0];
+  if (holds_init(slot)) slot.state = SlotState::kFree;
+  fuse_in_header header;
+  fuse_init_in body;
+  std::vector<uint8_t> request(exchange.request.begin(),
+                               exchange.request.begin() + exchange.request_size);
+  std::memcpy(&header, request.data(), sizeof header);
+  std::memcpy(&body, request.data() + sizeof header, sizeof body);
+  header.unique = UINT64_MAX / 2;
+  body.flags &= exchange.answer.flags | FUSE_INIT_EXT;
+  body.flags2 &= exchange.answer.flags2;
+  std::memcpy(request.data(), &header, sizeof header);
+  std::memcpy(request.data() + sizeof header, &body, sizeof body);
+  fuse_buf repeated = {};
+  repeated.size = request.size();
+  repeated.mem = request.data();
+  repeated.fd = -1;
+  fuse_session_process_buf(session_, &repeated);
+  return {};
+}
+
+// What is not finished here in time goes on while new requests are served.
+void FuseSession::replay(size_t thread) {
+  SharedState& state = journal_.state();
+  for (size_t i = thread; i < kSlotsMax; i += static_cast<size_t>(options_.threads))
+    replay_slot(state.slots[i]);
+  if (thread != 0) return;
+  while (const size_t size = journal_.take_parked(state.slots[0])) {
+    state.replayed.fetch_add(1, std::memory_order_relaxed);
+    process_and_finish(state.slots[0], size);
+  }
+  journal_.send_all_parked(device_fd_);
+}
+
+void FuseSession::replay_slot(RequestSlot& slot) {
+  const bool reply_kept = slot.state == SlotState::kReplying;
+  size_t size = RequestJournal::size_of_left(slot);
+  if (reply_kept || size != 0) journal_.state().replayed.fetch_add(1, std::memory_order_relaxed);
+  if (size != 0 && ++slot.attempts > kAttemptsMax) {
+    fuse_in_header header;
+    std::memcpy(&header, slot.request.data(), sizeof header);
+    spdlog::error("a request (opcode {}) that {} servers died of fails", header.opcode,
+                  kAttemptsMax);
+    const fuse_out_header failed = {sizeof failed, -EIO, header.unique};
+    if (::write(device_fd_, &failed, sizeof failed) < 0 && errno != ENOENT)
+      spdlog::error("cannot answer it: {}", std::strerror(errno));
+    size = 0;
+  }
+  // ENOENT: the kernel has heard it already.
+  if (reply_kept && ::write(device_fd_, slot.reply.data(), slot.reply_size) < 0 && errno != ENOENT)
+    spdlog::error("cannot send a kept reply: {}", std::strerror(errno));
+  if (size != 0) process_and_finish(slot, size);
+  slot.state = SlotState::kFree;
+}
+
+// The kernel sends again what it has sent and nobody has answered. The journal has all of that; if
+// a hole were in it, nobody would wait for ever. Only while nobody serves a request, and no answer
+// is still to come: a request gets another number when it is sent again.
+void FuseSession::ask_for_the_rest() const {
+  if (journal_.any_parked()) return;
+  fuse_init_in offered;
+  std::memcpy(&offered, journal_.state().init.request.data() + sizeof(fuse_in_header),
+              sizeof offered);
+  if ((offered.flags2 & kHasResend) == 0) return;
+  const fuse_out_header resend = {sizeof resend, kNotifyResend, 0};
+  if (::write(device_fd_, &resend, sizeof resend) < 0)
+    spdlog::debug("the kernel does not resend: {}", std::strerror(errno));
+}
+
+void FuseSession::wait_for_replays() {
+  std::unique_lock lock(replay_mutex_);
+  const bool all_done = --replaying_ == 0;
+  if (all_done) {
+    if (journal_.state().servers > 1) ask_for_the_rest();
+    replay_changed_.notify_all();
+  }
+  replay_changed_.wait_for(lock, kReplayMax, [this] { return replaying_ <= 0; });
 }
 
 void FuseSession::wait_awake() {
@@ -245,23 +396,27 @@ void run_before_others() {
   }
 }
 
-void FuseSession::serve_requests() {
-  RequestBuffer buffer;
+void FuseSession::serve_requests(size_t thread) {
+  thread_journal = &journal_;
+  RequestSlot& slot = journal_.state().slots[thread];
+  // A page fault could wait for memory that only the write-back of this very mount can free.
+  mlock(&slot, sizeof slot);
   if (options_.realtime) run_before_others();
   int error = prepare_thread_to_act_as_callers();
-  if (error == 0 && !buffer.valid()) error = ENOMEM;
+  if (error == 0) replay(thread);
+  wait_for_replays();
   bool served = false;
   bool at_device = error == 0 && gate_.enter();
   while (at_device) {
     if (served && options_.spin_us > 0) wait_awake();
-    ssize_t size = read_one(buffer);
+    ssize_t size = read_one(slot);
     if (size < 0) error = errno;
     if (size <= 0) break;
     auto length = static_cast<size_t>(size);
-    bool long_work = length >= sizeof(fuse_in_header) && may_take_long(buffer.data(), length);
+    bool long_work = length >= sizeof(fuse_in_header) && may_take_long(slot.request.data(), length);
     if (long_work) gate_.leave();
     being_served_.fetch_add(1, std::memory_order_relaxed);
-    process(buffer, length);
+    process(slot, length);
     if (const auto work = CurrentRequest::take_afterwards()) {
       if (!long_work) gate_.leave();
       long_work = true;
@@ -276,9 +431,11 @@ void FuseSession::serve_requests() {
 }
 
 Status FuseSession::run() {
+  const size_t count = static_cast<size_t>(std::max(0, options_.threads));
+  replaying_ = static_cast<int>(count);
   std::vector<std::thread> threads;
-  threads.reserve(static_cast<size_t>(std::max(0, options_.threads)));
-  for (int i = 0; i < options_.threads; ++i) threads.emplace_back([this] { serve_requests(); });
+  threads.reserve(count);
+  for (size_t i = 0; i < count; ++i) threads.emplace_back([this, i] { serve_requests(i); });
   for (std::thread& thread : threads) thread.join();
   if (int error = failure_) return error_from_errno("serving the FUSE device failed", error);
   return {};
@@ -307,10 +464,15 @@ void FuseSession::count_requests(const std::function<void(uint32_t, uint64_t)>& 
 }  // namespace
 
 Result<std::unique_ptr<Session>> Session::create(int device_fd, Operations& operations,
+                                                 RequestJournal& journal,
                                                  const SessionOptions& options) {
-  auto session = std::make_unique<FuseSession>(device_fd, operations, options);
+  auto session = std::make_unique<FuseSession>(device_fd, operations, journal, options);
   WALFS_TRY(session->open());
   return std::unique_ptr<Session>(std::move(session));
+}
+
+bool can_replace_server() {
+  return WALFS_LIBFUSE >= 314;
 }
 
 }  // namespace walfs

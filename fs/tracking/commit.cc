@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <map>
 #include <new>
@@ -13,6 +14,8 @@ namespace walfs {
 namespace {
 
 constexpr size_t kMappedFrom = size_t{4} << 20;
+
+std::atomic<uint64_t> in_use{0};
 
 void* map_unlinked_file(size_t size, const std::string& spool) {
   const int fd = ::open(spool.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
@@ -31,6 +34,7 @@ void* map_unlinked_file(size_t size, const std::string& spool) {
 std::unique_ptr<CommitBuffer> CommitBuffer::make(size_t size, const std::string& spool) {
   std::unique_ptr<CommitBuffer> buffer(new CommitBuffer);
   buffer->size_ = size;
+  in_use += size;
   if (size >= kMappedFrom) {
     void* data = map_unlinked_file(size, spool);
     if (data != MAP_FAILED) {
@@ -44,7 +48,12 @@ std::unique_ptr<CommitBuffer> CommitBuffer::make(size_t size, const std::string&
   return buffer;
 }
 
+uint64_t CommitBuffer::bytes_in_use() {
+  return in_use;
+}
+
 CommitBuffer::~CommitBuffer() {
+  in_use -= size_;
   if (mapped_) {
     ::munmap(data_, size_);
   } else {

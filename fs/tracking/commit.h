@@ -24,6 +24,8 @@ class CommitBuffer {
   CommitBuffer& operator=(const CommitBuffer&) = delete;
   uint8_t* data() { return data_; }
   size_t size() const { return size_; }
+  // Of all that there are in this process.
+  static uint64_t bytes_in_use();
 
  private:
   CommitBuffer() = default;
@@ -40,6 +42,9 @@ struct WalPoint {
 };
 
 struct Commit {
+  // Blocks of a file as they were found (capture_part): it is whole with a later commit that is not
+  // torn.
+  bool torn = false;
   uint64_t order = 0;           // Place among all events of the volume that a request made.
   std::optional<WalPoint> wal;  // Set for transactions found in a log.
   uint32_t block_size = 0;

@@ -32,6 +32,13 @@ Role companion_role(CompanionKind kind) {
   return Role::kContent;
 }
 
+// A file that the kernel has forgotten has none any more. Not waited for: whoever holds the lock
+// has one.
+void give_descriptor(FileState& file, FileDescriptor fd) {
+  const std::unique_lock lock(file.mutex, std::try_to_lock);
+  if (lock && !has_descriptor(file)) file.own_fd = std::move(fd);
+}
+
 int directory_fd(const FileState& directory) {
   return directory.path_fd >= 0 ? directory.path_fd : directory.own_fd.get();
 }
@@ -49,11 +56,15 @@ std::shared_ptr<FileState> Tracker::open_state(const std::shared_ptr<FileState>&
   const int flags = openable ? O_RDONLY | O_NONBLOCK : O_PATH;
   FileDescriptor fd(::openat(directory, name.c_str(), flags | O_NOFOLLOW | O_CLOEXEC));
   if (!fd.valid() || ::fstat(fd.get(), &attributes) != 0) return nullptr;
+  std::shared_ptr<FileState> file;
   {
     const std::scoped_lock lock(names_mutex_);
     const auto known = states_.find(attributes.st_ino);
-    if (known != states_.end() && known->second->gone_order == 0) return known->second;
-    auto file = std::make_shared<FileState>(
+    if (known != states_.end() && known->second->gone_order == 0) {
+      if (openable) give_descriptor(*known->second, std::move(fd));
+      return known->second;
+    }
+    file = std::make_shared<FileState>(
         ids_.contains(attributes.st_ino) ? ids_.at(attributes.st_ino) : new_id(),
         attributes.st_ino);
     file->is_regular = S_ISREG(attributes.st_mode);
@@ -62,11 +73,6 @@ std::shared_ptr<FileState> Tracker::open_state(const std::shared_ptr<FileState>&
     file->name = name;
     states_[attributes.st_ino] = file;
     by_id_[file->id] = file;
-  }
-  std::shared_ptr<FileState> file;
-  {
-    const std::scoped_lock lock(names_mutex_);
-    file = states_[attributes.st_ino];
   }
   decide_role(file, parent, name.c_str());
   return file;
@@ -117,7 +123,7 @@ void Tracker::decide_role(const std::shared_ptr<FileState>& file,
 void Tracker::bind_companion(const std::shared_ptr<FileState>& file,
                              const std::shared_ptr<FileState>& base) {
   Role role;
-  bool under_way = false;
+  JournalState state = JournalState::kNone;
   {
     const std::scoped_lock lock(file->mutex);
     file->base = base;
@@ -127,7 +133,7 @@ void Tracker::bind_companion(const std::shared_ptr<FileState>& file,
       std::array<uint8_t, kJournalHeaderSize> first{};
       const size_t size = read_file(*file, 0, first);
       const uint64_t whole = file_size(*file).value_or(0);
-      under_way = journal_is_live(ByteView(first).first(size), whole);
+      state = journal_state(ByteView(first).first(size), whole);
     }
   }
   if (role == Role::kWal) {
@@ -146,7 +152,7 @@ void Tracker::bind_companion(const std::shared_ptr<FileState>& file,
       content.journal = file;
       // A journal that is found, and not seen to begin: what its transaction has written before is
       // not known.
-      if (under_way) {
+      if (state == JournalState::kLive) {
         content.dirty.add(0, file_size(*base).value_or(0));
         content.size_dirty = true;
         content.dirty_is_new = true;
@@ -154,7 +160,9 @@ void Tracker::bind_companion(const std::shared_ptr<FileState>& file,
         list(base);
       }
     }
-    note_journal_write(file);
+    // One that was only starting has changed nothing, and is perhaps left by an application that
+    // died. If it goes on its header is written again first.
+    if (state != JournalState::kStarting) note_journal_write(file);
   } else if (role == Role::kShm) {
     const std::scoped_lock lock(base->mutex);
     ensure_content(*base).has_shm = true;
@@ -219,7 +227,9 @@ void Tracker::release_companions(const std::shared_ptr<FileState>& parent, const
   }
 }
 
+// Alone: a request that removes or replaces a companion meanwhile would find it without a place.
 bool Tracker::reclassify_companions(const std::shared_ptr<FileState>& file, bool is_database) {
+  const std::scoped_lock places(places_mutex_);
   const auto [parent, name] = place_of(*file);
   if (parent == nullptr) return false;
   bool changed = false;
@@ -230,6 +240,7 @@ bool Tracker::reclassify_companions(const std::shared_ptr<FileState>& file, bool
     bool is_companion = false;
     {
       const std::scoped_lock lock(companion->mutex);
+      if (companion->role == Role::kGone) continue;
       is_companion = companion->role != Role::kContent;
     }
     if (is_companion == is_database) continue;

@@ -11,68 +11,200 @@ constexpr uint64_t kSlice = kChunkSizeMax;
 
 // The file, if it is still what it was and replicated.
 std::shared_ptr<FileState> open_unread(Tracker& tracker, const UnreadFile& unread) {
+  const auto can_be_read = [](FileState& file) {
+    const std::scoped_lock lock(file.mutex);
+    return has_descriptor(file);
+  };
   auto file = tracker.find(unread.id);
-  if (file == nullptr) file = tracker.open_path(unread.path);
-  return file != nullptr && file->id == unread.id ? file : nullptr;
+  if (file == nullptr || !can_be_read(*file)) file = tracker.open_path(unread.path);
+  if (file == nullptr || file->id != unread.id || !can_be_read(*file)) return nullptr;
+  wait_for_role(*file);
+  return file;
+}
+
+// Reads each file that is still there. Some were renamed since they were found, or a directory
+// above them was: they are looked for, until they are found or known to be removed.
+template <typename Read>
+Status read_each(Tracker& tracker, std::vector<UnreadFile> files, const std::atomic<bool>& stopping,
+                 const Read& read) {
+  constexpr int kLooksMax = 10;
+  for (int look = 0; look < kLooksMax; ++look) {
+    std::vector<UnreadFile> moved;
+    for (const UnreadFile& unread : files) {
+      if (stopping) return {};
+      if (const auto file = open_unread(tracker, unread)) {
+        WALFS_TRY(read(unread, file));
+      } else if (tracker.is_unread(unread.id)) {
+        moved.push_back(unread);
+      }
+    }
+    if (moved.empty()) return {};
+    files = std::move(moved);
+    WALFS_TRY(find_again(tracker, files));
+  }
+  return Error{Errc::kIo, files.front().path + " is not found any more"};
 }
 
 }  // namespace
 
 void ContentComparison::run(const std::vector<UnreadFile>& files,
                             const std::atomic<bool>& stopping) {
-  for (const UnreadFile& file : files) {
-    if (stopping) return;
+  const auto compare_one = [&](const UnreadFile& unread, const File& file) {
     compare(file, stopping);
+    if (stopping) return Status();
+    tracker_.forget_unread(unread.id);
+    end(*file);
+    return Status();
+  };
+  const Status done = read_each(tracker_, files, stopping, compare_one);
+  if (!done.ok()) spdlog::error("not everything was compared: {}", done.error().message);
+  take_what_was_written_meanwhile(stopping);
+}
+
+// A file that differs in most is read once: what differs is taken as soon as that is known.
+void ContentComparison::compare(const File& file, const std::atomic<bool>& stopping) {
+  read_log(*file);
+  uint64_t offset = 0;
+  uint64_t differing = 0;
+  while (!stopping && differing <= part_bytes_) {
+    const auto slice = compare_slice(*file, offset);
+    if (!slice) break;
+    differing += *slice;
+    offset += slice_;
+  }
+  if (!stopping) take_in_parts(file, stopping);
+}
+
+// What a database's log has differs, too.
+void ContentComparison::read_log(FileState& file) {
+  {
+    const std::scoped_lock lock(file.mutex);
+    if (file.role != Role::kContent || tracker_.ensure_content(file).wal == nullptr) return;
+  }
+  tracker_.read_log(file);
+}
+
+// Blocks that equal those of the replica are dirty no more. How many bytes differ; nothing at the
+// end of what the replica has.
+std::optional<uint64_t> ContentComparison::compare_slice(FileState& file, uint64_t offset) {
+  const std::scoped_lock lock(file.mutex);
+  if (file.role != Role::kContent && !file.kept_hot) return std::nullopt;
+  Content& content = tracker_.ensure_content(file);
+  const uint32_t block_size = content.known.block_size;
+  if (block_size == 0 || offset >= content.known.size) return std::nullopt;
+  const uint64_t end = std::min(offset + slice_, content.known.size);
+  uint64_t differing = 0;
+  Bytes buffer(block_size);
+  for (uint64_t block = offset / block_size; block * block_size < end; ++block) {
+    const uint64_t begin = block * block_size;
+    if (!content.dirty.intersects(begin, begin + block_size)) continue;
+    const size_t got = read_logical(file, block, buffer);
+    if (block_hash(block, ByteView(buffer).first(got), block_size) == content.known.hashes[block]) {
+      content.dirty.remove(begin, begin + block_size);
+    } else {
+      differing += block_size;
+    }
+  }
+  bytes_done_ += end - offset;
+  return differing;
+}
+
+// Not a database that is sure of its boundaries: its transactions are captured as ever.
+bool ContentComparison::has_parts(const FileState& file) const {
+  if (file.role != Role::kContent || file.content == nullptr) return false;
+  const Content& content = *file.content;
+  return content.dirty.total_bytes() > part_bytes_ &&
+         (!content.known.database || content.doubt != Doubt::kNone);
+}
+
+void ContentComparison::take_in_parts(const File& file, const std::atomic<bool>& stopping) {
+  {
+    const std::scoped_lock lock(file->mutex);
+    if (!has_parts(*file)) return;
+    file->content->comparing = true;
+  }
+  for (uint64_t offset = 0; !stopping && take_slice(file, offset);) offset += slice_;
+}
+
+// False at the end of the file, and if it is to be left alone by now.
+bool ContentComparison::take_slice(const File& file, uint64_t offset) {
+  bool changed_kind = false;
+  bool is_database = false;
+  uint64_t taken = 0;
+  {
+    const std::scoped_lock lock(file->mutex);
+    if (file->role != Role::kContent || file->content == nullptr) return false;
+    const Content& content = *file->content;
+    const ContentState& known = content.known;
+    if (offset >= logical_size(*file)) return false;
+    if (known.database && content.doubt == Doubt::kNone) return false;
+    const bool was_empty = known.size == 0;
+    const bool was_database = known.database;
+    taken = capture_part(*file, offset, offset + slice_, tracker_.spool());
+    is_database = known.database;
+    changed_kind = was_database != is_database || (was_empty && known.size > 0);
+  }
+  if (changed_kind) tracker_.reclassify_companions(file, is_database);
+  found(taken);
+  return true;
+}
+
+// A long comparison leaves much that was written behind it; the point at its end is not to be much
+// larger than others. Applications that write faster than that are not waited for.
+void ContentComparison::take_what_was_written_meanwhile(const std::atomic<bool>& stopping) {
+  constexpr int kLooksMax = 5;
+  for (int look = 0; look < kLooksMax && !stopping; ++look) {
+    std::vector<File> files = tracker_.all_states();
+    std::erase_if(files, [this](const File& file) {
+      const std::scoped_lock lock(file->mutex);
+      return !has_parts(*file) || file->content->comparing;
+    });
+    if (files.empty()) return;
+    for (const File& file : files) {
+      take_in_parts(file, stopping);
+      if (stopping) return;
+      end(*file);
+    }
   }
 }
 
-void ContentComparison::compare(const UnreadFile& unread, const std::atomic<bool>& stopping) {
-  const auto file = open_unread(tracker_, unread);
-  uint64_t offset = 0;
-  Bytes buffer;
-  while (file != nullptr && !stopping) {
-    const std::scoped_lock lock(file->mutex);
-    if (file->role != Role::kContent && !file->kept_hot) break;
-    Content& content = tracker_.ensure_content(*file);
-    const uint32_t block_size = content.known.block_size;
-    const uint64_t end = std::min(offset + kSlice, content.known.size);
-    if (block_size == 0 || offset >= content.known.size) {
-      content.comparing = false;
-      content.quiet_cuts = 0;
-      break;
-    }
-    buffer.resize(block_size);
-    for (uint64_t block = offset / block_size; block * block_size < end; ++block) {
-      const uint64_t begin = block * block_size;
-      if (!content.dirty.intersects(begin, begin + block_size)) continue;
-      const size_t got = read_logical(*file, block, buffer);
-      if (block_hash(block, ByteView(buffer).first(got), block_size) ==
-          content.known.hashes[block]) {
-        content.dirty.remove(begin, begin + block_size);
-      }
-    }
-    bytes_done_ += end - offset;
-    offset = end;
+void ContentComparison::end(FileState& file) {
+  constexpr uint64_t kFileBytes = 1024;  // About what is kept of any file until it is settled.
+  uint64_t left = 0;
+  {
+    const std::scoped_lock lock(file.mutex);
+    if (file.content == nullptr) return;
+    file.content->comparing = false;
+    file.content->quiet_cuts = 0;
+    left = kFileBytes + file.content->known.hashes.size() * sizeof(uint64_t) +
+           std::min(file.content->dirty.total_bytes(), part_bytes_);
   }
-  if (!stopping) tracker_.forget_unread(unread.id);
+  found(left);
+}
+
+void ContentComparison::found(uint64_t bytes) {
+  found_ += bytes;
+  if (found_ < part_bytes_) return;
+  found_ = 0;
+  ship_();
 }
 
 Result<bool> FirstUpload::run(const std::vector<UnreadFile>& files,
                               const std::atomic<bool>& stopping) {
-  for (const UnreadFile& file : files) {
-    if (stopping) return false;
-    WALFS_TRY(read(file, stopping));
-  }
+  const auto read_one = [&](const UnreadFile& unread, const std::shared_ptr<FileState>& file) {
+    return read(unread, *file, stopping);
+  };
+  WALFS_TRY(read_each(tracker_, files, stopping, read_one));
   if (stopping || !send_pack()) return false;
   return chunks_.wait();
 }
 
-Status FirstUpload::read(const UnreadFile& unread, const std::atomic<bool>& stopping) {
-  const auto file = open_unread(tracker_, unread);
+Status FirstUpload::read(const UnreadFile& unread, FileState& file,
+                         const std::atomic<bool>& stopping) {
   uint64_t offset = 0;
-  bool more = file != nullptr;
+  bool more = true;
   while (more && !stopping) {
-    WALFS_ASSIGN(more, read_slice(*file, offset));
+    WALFS_ASSIGN(more, read_slice(file, offset));
     if (!pack_slice(unread.id, offset)) return {};
     offset += kSlice;
   }
@@ -85,13 +217,20 @@ Result<bool> FirstUpload::read_slice(FileState& file, uint64_t offset) {
   const std::scoped_lock lock(file.mutex);
   if (file.role != Role::kContent && !file.kept_hot) return false;
   Content& content = tracker_.ensure_content(file);
+  if (content.wal != nullptr) {
+    // Pages that a checkpoint has brought into the file are those of transactions that were taken
+    // from the log, or else in doubt.
+    capture_wal(file, tracker_.spool(), tracker_.next_order());
+    check_checkpointed(file);
+  }
   ContentState& known = content.known;
   const uint64_t size = known.size;
   const uint64_t end = std::min(offset + kSlice, size);
   // A file that is all in the log by now.
   if (known.scanned) return false;
+  const bool certain = content.follower.following() && content.doubt == Doubt::kNone;
   // With its hot journal beside it a database is complete in the middle of a transaction, too.
-  if (!content.follower.following() && content.hot_journal == nullptr &&
+  if (!certain && content.hot_journal == nullptr &&
       (!content.dirty.empty() || content.size_dirty)) {
     content.scanned_dirty = true;
     tracker_.list(file.shared_from_this());

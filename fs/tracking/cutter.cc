@@ -16,11 +16,20 @@ constexpr int64_t kQuietNs = 300 * kMs;      // An ordinary file's pause that co
 constexpr int64_t kDirtyMaxNs = 5000 * kMs;  // And how long it may go on without one.
 constexpr int64_t kHeadWaitNs = 2000 * kMs;  // For frames that are still on their way.
 constexpr int64_t kPutOffMaxNs = 500 * kMs;  // For heads of logs that have just appeared.
+constexpr int64_t kCatchUpMaxNs = 2000 * kMs;
 constexpr unsigned kQuietCuts = 2;
 
 }  // namespace
 
+void add_heads(std::vector<Head>& heads, const std::vector<Head>& newer) {
+  std::unordered_set<FileId> told;
+  for (const Head& head : newer) told.insert(head.id);
+  std::erase_if(heads, [&](const Head& head) { return told.contains(head.id); });
+  heads.insert(heads.end(), newer.begin(), newer.end());
+}
+
 Result<bool> Cutter::cut(const Cut& cut) {
+  add_heads(waiting_heads_, cut.heads);
   WALFS_TRY(append_pending());
   gather_listed();
   for (const auto& file : active_) {
@@ -29,18 +38,80 @@ Result<bool> Cutter::cut(const Cut& cut) {
       capture_wal(*file, tracker_.spool(), tracker_.next_order());
     }
   }
-  if (!wait_for_heads(cut) || !heads_are_known(cut)) return false;
+  if (!wait_for_heads() || !heads_are_known(cut)) return false;
   cut_order_ = cut.order;
   unsettled_.clear();
   scan_settled_ = true;
+  databases_settled_ = true;
+  uint64_t gathered_bytes = 0;
   for (const auto& file : active_) {
     const std::scoped_lock lock(file->mutex);
-    if (file->content != nullptr) look(*file, cut.force);
+    if (file->content == nullptr) continue;
+    // What is compared is captured when there is room for it.
+    if (!comparing_) look(*file, cut.force);
+    note_state(*file);
+    gathered_bytes += gathered(*file);
+  }
+  if (!has_caught_up(cut)) {
+    if (gathered_bytes < part_bytes_) return false;
+    const Result<bool> appended = append_part();
+    if (!appended.ok()) return appended.error();
+    return false;
   }
   build_point(cut);
+  if (pending_.changes.empty() && log_.partial()) WALFS_TRY(append_empty());
+  WALFS_TRY(append_pending());
+  waiting_heads_.clear();
+  tidy();
+  tracker_.let_go_of_removed(cut.order);
+  return true;
+}
+
+Result<bool> Cutter::cut_part() {
+  WALFS_TRY(append_pending());
+  gather_listed();
+  uint64_t gathered_bytes = 0;
+  for (const auto& file : active_) {
+    const std::scoped_lock lock(file->mutex);
+    if (file->content != nullptr) gathered_bytes += gathered(*file);
+  }
+  for (const auto& file : active_) {
+    if (gathered_bytes >= part_bytes_) break;
+    const std::scoped_lock lock(file->mutex);
+    // A large difference comes in parts, or with the point at the end.
+    if (file->content == nullptr || file->content->dirty.total_bytes() > part_bytes_) continue;
+    const uint64_t before = gathered(*file);
+    look(*file, false);
+    gathered_bytes += gathered(*file) - before;
+  }
+  if (gathered_bytes < part_bytes_) {
+    tidy();
+    return false;
+  }
+  return append_part();
+}
+
+// All that waits, whether it belongs to an instant that was given or not; later instants have it.
+// Transactions of logs wait for their heads as ever: false if there was nothing else.
+Result<bool> Cutter::append_part() {
+  Cut everything;
+  everything.order = whole_from_order_ = tracker_.next_order();
+  build_point(everything);
+  if (pending_.changes.empty()) return false;
+  pending_.partial = true;
   WALFS_TRY(append_pending());
   tidy();
+  WALFS_TRY(log_.seal());
+  tracker_.sealed(/*compared=*/false);
   return true;
+}
+
+// The lock is held.
+uint64_t Cutter::gathered(FileState& file) {
+  uint64_t bytes = 0;
+  for (const Commit& commit : file.content->commits)
+    for (const auto& buffer : commit.buffers) bytes += buffer->size();
+  return bytes;
 }
 
 void Cutter::gather_listed() {
@@ -67,10 +138,10 @@ bool Cutter::head_arrived(FileState& database, const Head& head) {
   return content.wal == nullptr || reached >= heads_[head.id];
 }
 
-bool Cutter::wait_for_heads(const Cut& cut) {
+bool Cutter::wait_for_heads() {
   const int64_t deadline = steady_ns() + kHeadWaitNs;
   bool all = true;
-  for (const Head& head : cut.heads) {
+  for (const Head& head : waiting_heads_) {
     const auto file = tracker_.find(head.id);
     if (file == nullptr) continue;
     while (true) {
@@ -128,7 +199,59 @@ bool Cutter::heads_are_known(const Cut& cut) {
   return now - put_off_since_ns_ >= kPutOffMaxNs;
 }
 
+void Cutter::end_comparison() {
+  catch_up_until_ns_ = steady_ns() + kCatchUpMaxNs;
+  comparing_ = false;
+}
+
+bool Cutter::has_caught_up(const Cut& cut) {
+  if (comparing_) return false;
+  if (!settling_) return true;
+  if (cut.order < whole_from_order_ || any_torn(cut)) return false;
+  const bool doubtful = std::any_of(active_.begin(), active_.end(), [](const auto& file) {
+    const std::scoped_lock lock(file->mutex);
+    return file->role == Role::kContent && file->content != nullptr &&
+           file->content->known.database && file->content->doubt != Doubt::kNone;
+  });
+  if (doubtful && !cut.last && steady_ns() < catch_up_until_ns_) return false;
+  settling_ = false;
+  return true;
+}
+
+bool Cutter::any_torn(const Cut& cut) {
+  bool any = false;
+  for (const auto& file : active_) {
+    const std::scoped_lock lock(file->mutex);
+    if (file->content != nullptr && still_torn(*file, cut)) any = true;
+  }
+  return any;
+}
+
+// Whether a point of this instant would have the file as it never was.
+bool Cutter::still_torn(FileState& file, const Cut& cut) {
+  Content& content = *file.content;
+  if (!content.torn_in_log && !content.torn) return false;
+  const bool replicated = file.role == Role::kContent || file.kept_hot;
+  if (replicated && file.created_order <= cut.order) {
+    bool torn = content.torn_in_log;
+    for (const Commit& commit : content.commits) {
+      if (!belongs(file, commit, cut)) break;
+      torn = commit.torn;
+    }
+    return torn;
+  }
+  if (replicated) return content.torn_in_log;
+  // It went, or became a companion. An instant from before that would still have it.
+  const bool gone = file.role == Role::kGone;
+  if (gone && (file.gone_order == 0 || file.gone_order > cut.order)) return content.torn_in_log;
+  const bool was_torn = content.torn_in_log;
+  content.torn = content.torn_in_log = false;
+  if (!gone) whole_from_order_ = tracker_.next_order();
+  return was_torn && !gone;
+}
+
 bool Cutter::lacks_head(const FileState& file, const Cut& cut) const {
+  if (!heads_told_) return false;
   if (file.content == nullptr || !file.content->has_shm || head_of(file) != nullptr) return false;
   const auto& commits = file.content->commits;
   return std::any_of(commits.begin(), commits.end(), [&](const Commit& commit) {
@@ -139,24 +262,34 @@ bool Cutter::lacks_head(const FileState& file, const Cut& cut) const {
 
 void Cutter::look(FileState& file, bool force) {
   Content& content = *file.content;
-  const bool replicated = file.role == Role::kContent || file.kept_hot;
-  if (replicated && !content.comparing) {
+  if (content.comparing) return;
+  const bool left = !content.dirty.empty() || content.size_dirty;
+  if (file.role == Role::kContent || file.kept_hot) {
     if (content.known.database || (!content.dirty.empty() && detect_kind(file).database)) {
       look_at_database(file, force);
-    } else if ((!content.dirty.empty() || content.size_dirty) && at_boundary(file, force)) {
+    } else if (left && at_boundary(file, force)) {
       capture(file);
     }
+  } else if (file.role == Role::kGone && file.gone_order > cut_order_ && file.own_fd.valid()) {
+    // It went after the instant.
+    if (left && !detect_kind(file).database && at_boundary(file, force)) capture(file);
   }
+}
+
+// What is told of a file after a look at it.
+void Cutter::note_state(FileState& file) {
+  Content& content = *file.content;
   ++content.quiet_cuts;
-  if (!replicated) return;
+  if (file.role != Role::kContent && !file.kept_hot) return;
   const bool left = !content.dirty.empty() || content.size_dirty;
   if (file.kept_hot && !content.comparing && !left) file.kept_whole = true;
   // An open transaction is not waited for, but in a database that is to go up with its hot journal.
   const bool open =
       content.journal_open && (content.known.database || content.hot_journal == nullptr);
-  if (content.comparing || (content.doubt != Doubt::kNone && !open) ||
+  if (content.comparing || content.torn || (content.doubt != Doubt::kNone && !open) ||
       (left && !content.follower.following() && !open)) {
     unsettled_.push_back(file.shared_from_this());
+    databases_settled_ = databases_settled_ && !content.known.database;
   }
   scan_settled_ = scan_settled_ && !content.scanned_dirty;
 }
@@ -178,12 +311,15 @@ bool Cutter::replica_has_hot_journal(const Content& database) {
 // A database is at a boundary when no transaction can be half there: see Doubt.
 void Cutter::look_at_database(FileState& file, bool force) {
   Content& content = *file.content;
+  // A checkpoint may have followed what came since the cut began: its pages are in the log, too.
+  if (content.wal != nullptr && content.wal_written_from != UINT64_MAX)
+    capture_wal(file, tracker_.spool(), tracker_.next_order());
   if (content.wal != nullptr && content.follower.following()) {
     check_checkpointed(file);
     content.size_dirty = false;
     if (content.doubt == Doubt::kNone && !content.scanned_dirty) return;
     const bool quiet = content.quiet_cuts >= kQuietCuts || file.writers == 0;
-    if (content.doubt != Doubt::kUnsynced || quiet) capture(file);
+    if (content.doubt <= Doubt::kUnverified || quiet) capture(file);
     return;
   }
   // What has been written, if anything, is known.
@@ -212,6 +348,9 @@ void Cutter::capture(FileState& file) {
 
 bool Cutter::belongs(const FileState& file, const Commit& commit, const Cut& cut) const {
   if (cut.last) return true;
+  // Also if the log has ended between the instant and now.
+  const auto told = heads_.find(file.id);
+  if (commit.wal && told != heads_.end() && *commit.wal <= told->second) return true;
   // Of a log that has ended no head will tell any more.
   if (commit.wal && file.content->has_shm &&
       commit.wal->generation > file.content->generation_base) {
@@ -232,6 +371,7 @@ std::vector<Commit> Cutter::take_commits(FileState& file, const Cut& cut) {
     taken.push_back(std::move(commits.front()));
     commits.pop_front();
   }
+  if (!taken.empty()) file.content->torn_in_log = taken.back().torn;
   return taken;
 }
 
@@ -284,6 +424,7 @@ Result<Position> Cutter::append_empty() {
 bool Cutter::idle(const FileState& file) const {
   if (file.content == nullptr) return true;
   const Content& content = *file.content;
+  if (content.torn || content.torn_in_log) return false;
   if (!content.commits.empty() || content.wal_written_from != UINT64_MAX || content.comparing)
     return false;
   if (file.role == Role::kGone) return true;

@@ -7,7 +7,10 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <thread>
+#include <utility>
 
 #include "fs/capture/sqlite_header.h"
 #include "fs/capture/wal_format.h"
@@ -163,7 +166,12 @@ void note_generations(FileState& database, const WalScan& scan) {
   // A scan may be the first look at a generation that has long been checkpointed: the syncs count
   // from the write of its header.
   const bool synced = content.generation_before_synced.value_or(content.synced_in_generation);
-  if (!synced && !content.dirty.empty()) content.doubt = Doubt::kUnsynced;
+  if (!synced) content.doubt = Doubt::kUnsynced;
+  // The sync of a checkpoint that a new generation follows shows the opposite, whatever was doubted
+  // before it: the database file has all of the generation that ended, and the log what came since.
+  if (synced && content.synced && scan.new_generation && !scan.skipped_generation &&
+      content.follower.generation() > 1 && content.doubt > Doubt::kUnverified)
+    content.doubt = Doubt::kUnverified;
   content.dirty_is_new = true;
   if (scan.new_generation) {
     if (!content.generation_before_synced) content.synced_in_generation = false;
@@ -173,6 +181,36 @@ void note_generations(FileState& database, const WalScan& scan) {
                                      content.generation_base + content.follower.generation());
     if (content.generations.size() > kGenerationsKept) content.generations.pop_front();
   }
+}
+
+// Moves the known state to the file's block size and size, as the commit says it; true if either,
+// or what the file is, has changed.
+bool take_shape(FileState& file, const ContentKind& kind, Commit& commit) {
+  Content& content = *file.content;
+  const uint64_t size = logical_size(file);
+  const uint64_t old_size = content.known.size;
+  const bool was_database = content.known.database;
+  if (content.known.block_size != kind.block_size) {
+    commit.reset = content.known.block_size != 0;
+    reset_known(content, kind);
+    content.dirty.clear();
+    content.dirty.add(0, size);
+  }
+  content.known.database = kind.database;
+  resize_known(content, size);
+  return commit.reset || size != old_size || was_database != kind.database;
+}
+
+// Reads a block of the state; takes it over if it differs from what is known.
+void take_block(FileState& file, uint64_t block, Bytes& buffer, BlockCollector& collector) {
+  Content& content = *file.content;
+  const auto block_size = static_cast<uint32_t>(buffer.size());
+  const uint64_t want = stored_block_size(block, block_size, content.known.size);
+  const size_t got = std::min<size_t>(read_logical(file, block, buffer), want);
+  std::fill(buffer.begin() + static_cast<std::ptrdiff_t>(got), buffer.end(), uint8_t{0});
+  const ByteView data = ByteView(buffer).first(want);
+  const uint64_t hash = block_hash(block, data, block_size);
+  if (set_known(content, block, hash)) collector.add(block, hash, data);
 }
 
 }  // namespace
@@ -205,6 +243,14 @@ std::optional<uint64_t> file_size(FileState& file) {
   const int fd = file.own_fd.valid() ? file.own_fd.get() : file.path_fd;
   if (fd < 0 || ::statx(fd, "", AT_EMPTY_PATH, STATX_SIZE, &attributes) != 0) return std::nullopt;
   return attributes.stx_size;
+}
+
+void wait_for_role(FileState& file) {
+  const auto decided = [&file] {
+    const std::scoped_lock lock(file.mutex);
+    return !file.is_regular || file.role != Role::kNameOnly;
+  };
+  while (!decided()) std::this_thread::sleep_for(std::chrono::microseconds(100));
 }
 
 ContentKind detect_kind(FileState& file) {
@@ -242,46 +288,58 @@ size_t read_logical(FileState& file, uint64_t block, std::span<uint8_t> into) {
 std::optional<Commit> capture_dirty(FileState& file, const std::string& spool) {
   Content& content = *file.content;
   const ContentKind kind = detect_kind(file);
-  const uint64_t size = logical_size(file);
   Commit commit;
-  const uint64_t old_size = content.known.size;
-  const bool was_database = content.known.database;
-  if (content.known.block_size != kind.block_size) {
-    commit.reset = content.known.block_size != 0;
-    reset_known(content, kind);
-    content.dirty.clear();
-    content.dirty.add(0, size);
-  }
-  content.known.database = kind.database;
-  resize_known(content, size);
+  const bool changed = take_shape(file, kind, commit);
   BlockCollector collector(commit, spool, content.dirty.total_bytes() + kind.block_size);
   Bytes buffer(kind.block_size);
   for (auto block = content.dirty.next_block(0, kind.block_size);
        block && *block < content.known.block_count();
        block = content.dirty.next_block(*block + 1, kind.block_size)) {
-    const uint64_t want = stored_block_size(*block, kind.block_size, size);
-    const size_t got = std::min<size_t>(read_logical(file, *block, buffer), want);
-    std::fill(buffer.begin() + static_cast<std::ptrdiff_t>(got), buffer.end(), uint8_t{0});
-    const ByteView data = ByteView(buffer).first(want);
-    const uint64_t hash = block_hash(*block, data, kind.block_size);
-    if (set_known(content, *block, hash)) collector.add(*block, hash, data);
+    take_block(file, *block, buffer, collector);
   }
   content.dirty.clear();
   content.size_dirty = false;
   content.doubt = Doubt::kNone;
   content.scanned_dirty = false;
-  if (commit.blocks.empty() && size == old_size && !commit.reset && was_database == kind.database) {
-    return std::nullopt;
-  }
+  const bool was_torn = std::exchange(content.torn, false);
+  if (commit.blocks.empty() && !changed && !was_torn) return std::nullopt;
   describe_commit(content, commit);
   return commit;
 }
 
-void capture_wal(FileState& database, const std::string& spool, uint64_t order) {
+uint64_t capture_part(FileState& file, uint64_t begin, uint64_t end, const std::string& spool) {
+  Content& content = *file.content;
+  const ContentKind kind = detect_kind(file);
+  Commit commit;
+  commit.torn = true;
+  const bool changed = take_shape(file, kind, commit);
+  BlockCollector collector(commit, spool, end - begin + kind.block_size);
+  Bytes buffer(kind.block_size);
+  const uint64_t first = begin / kind.block_size;
+  const uint64_t stop =
+      std::min((end + kind.block_size - 1) / kind.block_size, content.known.block_count());
+  for (auto block = content.dirty.next_block(first, kind.block_size); block && *block < stop;
+       block = content.dirty.next_block(*block + 1, kind.block_size)) {
+    take_block(file, *block, buffer, collector);
+    content.dirty.remove(*block * kind.block_size, (*block + 1) * kind.block_size);
+  }
+  if (commit.blocks.empty() && !changed) return 0;
+  content.torn = true;
+  content.size_dirty = true;
+  content.doubt = std::max(content.doubt, Doubt::kUnverified);
+  describe_commit(content, commit);
+  commit.checksum.reset();
+  const uint64_t taken = commit.blocks.size() * uint64_t{kind.block_size};
+  content.commits.push_back(std::move(commit));
+  return taken;
+}
+
+size_t capture_wal(FileState& database, const std::string& spool, uint64_t order) {
   Content& content = *database.content;
   const ReadAt read = [&](uint64_t offset, std::span<uint8_t> into) {
     return read_file(*content.wal, offset, into);
   };
+  size_t transactions = 0;
   bool more = true;
   while (more) {
     WalScanOptions options;
@@ -294,18 +352,21 @@ void capture_wal(FileState& database, const std::string& spool, uint64_t order) 
     for (const WalTransaction& transaction : scan.transactions) {
       take_transaction(database, transaction, spool, order);
     }
+    transactions += scan.transactions.size();
     more = scan.more;
   }
+  return transactions;
 }
 
-void expect_wal_header(FileState& database, ByteView first_bytes) {
+bool expect_wal_header(FileState& database, ByteView first_bytes) {
   Content& content = *database.content;
-  if (!parse_wal_header(first_bytes)) return;
+  if (!parse_wal_header(first_bytes)) return false;
   std::array<uint8_t, kWalHeaderSize> now{};
   const size_t size = read_file(*content.wal, 0, now);
-  if (size == now.size() && std::equal(now.begin(), now.end(), first_bytes.begin())) return;
+  if (size == now.size() && std::equal(now.begin(), now.end(), first_bytes.begin())) return false;
   content.generation_before_synced = content.synced_in_generation;
   content.synced_in_generation = false;
+  return true;
 }
 
 void end_wal(FileState& database) {
@@ -333,6 +394,7 @@ void check_checkpointed(FileState& database) {
       const uint64_t hash = block_hash(*block, ByteView(buffer).first(got), block_size);
       if (hash != content.known.hashes[*block]) {
         content.doubt = Doubt::kUnsynced;
+        content.synced_in_generation = false;  // No sync from before this tells of it.
         content.quiet_cuts = 0;
         return;
       }

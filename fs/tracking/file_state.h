@@ -39,6 +39,8 @@ enum class Role {
 enum class Doubt {
   kNone,
   kUnverified,  // Changed while nobody looked: compared first, then taken at any boundary.
+  kUnknown,     // The same, and whether pages have not arrived is not known: as kUnsynced, until a
+                // sync is seen.
   kUnsynced,    // Written without fsync: only a pause shows that all of a transaction has arrived.
 };
 
@@ -52,8 +54,11 @@ struct Content {
   ByteRanges dirty;
   bool size_dirty = false;
   std::deque<Commit> commits;  // Wait for their points.
+  bool torn = false;           // The newest commit is; if there is none, the log.
+  bool torn_in_log = false;    // What the log has is torn.
 
   // Of databases.
+  uint64_t last_commit_order = 0;  // Only where commits wait for the store.
   Doubt doubt = Doubt::kNone;
   bool journal_open = false;
   std::optional<uint32_t> journal_nonce;
@@ -103,6 +108,8 @@ struct FileState : std::enable_shared_from_this<FileState> {
   std::atomic<uint64_t> created_order{0};  // When the log got its name; 0: before we began.
   std::atomic<uint64_t> gone_order{0};     // When it was unlinked; 0 while it is there.
   bool listed = false;                     // In the tracker's list of files with something to do.
+  bool touched = false;                    // Something of it may not be in the sealed log.
+  std::atomic<bool> known_synced{false};   // TouchedFiles::is_synced().
 
   // Guarded by the tracker's lock of names.
   std::shared_ptr<FileState> parent;
@@ -122,6 +129,14 @@ struct ContentKind {
   bool database = false;
 };
 ContentKind detect_kind(FileState& file);
+
+inline bool has_descriptor(const FileState& file) {
+  return file.path_fd >= 0 || file.own_fd.valid();
+}
+
+// Returns when the file has its role: whoever has found it first may still be about to decide.
+// Called without locks.
+void wait_for_role(FileState& file);
 // The size of the state: of the log's last commit if it has one, else the file's.
 uint64_t logical_size(FileState& file);
 
@@ -130,17 +145,24 @@ uint64_t logical_size(FileState& file);
 size_t read_logical(FileState& file, uint64_t block, std::span<uint8_t> into);
 
 // Compares the dirty blocks with what is known and makes a commit of those that differ; nothing if
-// all are the same. The caller says that the file is at a boundary. Clears `dirty`. The lock is
-// held.
+// all are the same and the file was not torn. The caller says that the file is at a boundary.
+// Clears `dirty`. The lock is held.
 std::optional<Commit> capture_dirty(FileState& file, const std::string& spool);
 
-// Takes the log's new transactions as commits (I1, I2). Under doubt their pages become dirty
-// instead. The locks of the database and of its log are held; `database.content->wal` is set.
-void capture_wal(FileState& database, const std::string& spool, uint64_t order);
+// Takes what differs between two offsets, a multiple of nothing in particular, whether the file is
+// at a boundary or not: most of a large difference, while nobody needs a state of it. What was
+// written there before counts as compared. The file is torn until capture_dirty() takes the rest.
+// How many bytes of blocks were taken. The lock is held.
+uint64_t capture_part(FileState& file, uint64_t begin, uint64_t end, const std::string& spool);
 
-// Tells of a write to the start of the log before it is made: perhaps a new generation begins. What
-// the log held was captured already. The lock of the database is held.
-void expect_wal_header(FileState& database, ByteView first_bytes);
+// Takes the log's new transactions as commits (I1, I2). Under doubt their pages become dirty
+// instead. The locks of the database and of its log are held; `database.content->wal` is set. How
+// many there were.
+size_t capture_wal(FileState& database, const std::string& spool, uint64_t order);
+
+// Tells of a write to the start of the log before it is made: perhaps a new generation begins; then
+// true. What the log held was captured already. The lock of the database is held.
+bool expect_wal_header(FileState& database, ByteView first_bytes);
 
 // Stops following the log: it was removed, so what it held is in the database file. The lock is
 // held.

@@ -35,6 +35,10 @@ class FileObserver {
   // detach().
   virtual TrackedFile* attach(int path_fd, const struct stat& attributes, TrackedFile* parent,
                               const char* name) = 0;
+  // The same for an inode that the kernel knows from a server that died: by its path relative to
+  // the root, empty if it has no name any more, and with its handles that can write.
+  virtual TrackedFile* attach_again(int path_fd, const struct stat& attributes,
+                                    const std::string& path, unsigned writers) = 0;
   virtual void detach(TrackedFile* file) = 0;
 
   // Handles that can write, counted by the observer: each open is followed by one closed_writable

@@ -1,4 +1,5 @@
-// Files come and go, and their bytes change. Names are in tracker_names.cc, what belongs together
+// Which files there are, what is known of them, and which have something to do. What happens to
+// their bytes is in tracker_content.cc, to their names in tracker_names.cc; what belongs together
 // in companions.cc.
 #include "fs/tracking/tracker.h"
 
@@ -8,25 +9,17 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
-
-#include "fs/capture/journal.h"
-#include "fs/capture/sqlite_header.h"
-#include "fs/capture/wal_overwrite.h"
-#include "replicator/time.h"
+#include <utility>
 
 namespace walfs {
-namespace {
 
-std::shared_ptr<FileState> base_of(FileState& companion) {
-  const std::scoped_lock lock(companion.mutex);
-  return companion.base;
-}
-
-}  // namespace
-
-Tracker::Tracker(Catalog& catalog, std::string spool, int root_fd, std::atomic<uint64_t>& order)
-    : catalog_(catalog), spool_(std::move(spool)), order_(order) {
+Tracker::Tracker(Catalog& catalog, std::string spool, int root_fd, std::atomic<uint64_t>& order,
+                 TouchedFiles::Table& touched)
+    : catalog_(catalog),
+      spool_(std::move(spool)),
+      order_(order),
+      touched_(touched),
+      touched_before_(touched_.all()) {
   struct stat attributes {};
   if (::fstat(root_fd, &attributes) == 0) device_ = attributes.st_dev;
   root_ = std::make_shared<FileState>(kRootId, attributes.st_ino);
@@ -67,15 +60,45 @@ std::shared_ptr<FileState> Tracker::state_for(int path_fd, const struct stat& at
     const std::scoped_lock lock(file->mutex);
     file->path_fd = path_fd;
   }
-  if (added) decide_role(file, parent, name);
+  if (added) {
+    decide_role(file, parent, name);
+  } else {
+    wait_for_role(*file);  // By another of its names.
+  }
   return file;
 }
 
 TrackedFile* Tracker::attach(int path_fd, const struct stat& attributes, TrackedFile* parent,
                              const char* name) {
   if (attributes.st_dev != device_) return nullptr;
+  const std::shared_lock places(places_mutex_);
   return new TrackedFile(
       state_for(path_fd, attributes, parent != nullptr ? parent->state : nullptr, name));
+}
+
+TrackedFile* Tracker::attach_again(int path_fd, const struct stat& attributes,
+                                   const std::string& path, unsigned writers) {
+  if (attributes.st_dev != device_) return nullptr;
+  std::string place = path;
+  if (place.empty()) {
+    const std::scoped_lock lock(names_mutex_);
+    const auto link = links_.find(attributes.st_ino);
+    if (link != links_.end()) place = link->second;
+  }
+  const size_t slash = place.rfind('/');
+  const std::string name = place.substr(slash == std::string::npos ? 0 : slash + 1);
+  std::shared_ptr<FileState> parent;
+  if (!place.empty()) parent = open_path(place.substr(0, slash == std::string::npos ? 0 : slash));
+  auto* handle = new TrackedFile(
+      state_for(path_fd, attributes, parent, parent != nullptr ? name.c_str() : nullptr));
+  const std::scoped_lock lock(handle->state->mutex);
+  handle->state->writers = writers;
+  return handle;
+}
+
+void Tracker::set_link(uint64_t inode, const std::string& path) {
+  const std::scoped_lock lock(names_mutex_);
+  links_[inode] = path;
 }
 
 void Tracker::detach(TrackedFile* handle) {
@@ -127,9 +150,12 @@ Content& Tracker::ensure_content(FileState& file) {
     content.size_dirty = true;
     content.dirty.add(0, file_size(file).value_or(0));
     content.doubt = Doubt::kUnverified;
+    const CatalogHeader header = catalog_.header();
+    content.torn = content.torn_in_log = header.complete != header.position;
     list(file.shared_from_this());
   } else if (*stored) {
     content.known = std::move(**stored);
+    content.torn = content.torn_in_log = content.known.torn;
   } else if (unread == Unread::kNothingThere) {
     const ContentKind kind = detect_kind(file);
     content.known.block_size = kind.block_size;
@@ -141,6 +167,8 @@ Content& Tracker::ensure_content(FileState& file) {
     // else it takes the others for zeros, and nobody reads them.
     const Status put = catalog_.put_scanned(file.id, content.known, 0, {});
     if (!put.ok()) spdlog::error("{}: {}", path_of(file), put.error().message);
+  } else {
+    content.synced = content.synced_in_generation = write_through_;  // It is new.
   }
   for (const uint64_t hash : content.known.hashes) {
     if (hash == kUnknownHash) {
@@ -150,7 +178,10 @@ Content& Tracker::ensure_content(FileState& file) {
     }
   }
   if (unread == Unread::kPerhapsChanged && stored.ok()) {
-    content.doubt = Doubt::kUnverified;
+    const bool synced = is_synced(file.inode);
+    content.doubt = synced ? Doubt::kUnverified : Doubt::kUnknown;
+    content.synced = write_through_;  // The kernel may have pages that no server has seen.
+    content.synced_in_generation = synced;
     content.comparing = true;
     content.size_dirty = true;
     content.dirty.add(0, std::max(content.known.size, file_size(file).value_or(0)));
@@ -159,258 +190,67 @@ Content& Tracker::ensure_content(FileState& file) {
   return content;
 }
 
+bool Tracker::is_synced(uint64_t inode) {
+  const std::scoped_lock lock(list_mutex_);
+  return write_through_ || begins_ || touched_.is_synced(inode);
+}
+
 void Tracker::forget_unread(FileId id) {
   const std::scoped_lock lock(names_mutex_);
   unread_.erase(id);
 }
 
-void Tracker::list(const std::shared_ptr<FileState>& file) {
-  if (file->listed) return;
-  file->listed = true;
+bool Tracker::is_unread(FileId id) {
+  const std::scoped_lock lock(names_mutex_);
+  return unread_.contains(id);
+}
+
+bool Tracker::is_in_log(FileId id) {
+  const auto file = find(id);
   const std::scoped_lock lock(list_mutex_);
-  listed_.push_back(file);
+  return file == nullptr || !file->listed;
 }
 
-void Tracker::note_change(const std::shared_ptr<FileState>& file, uint64_t begin, uint64_t end) {
-  Content& content = ensure_content(*file);
-  const int64_t now = steady_ns();
-  if (content.dirty.empty() && !content.size_dirty) content.dirty_since_ns = now;
-  content.dirty.add(begin, end);
-  content.size_dirty = true;
-  content.dirty_is_new = true;
-  content.synced = false;
-  content.boundary = false;
-  content.last_write_ns = now;
-  content.quiet_cuts = 0;
-  list(file);
-}
-
-// Before a log's bytes are overwritten: what was committed there must be known (I3).
-void Tracker::before_write(TrackedFile* handle, uint64_t offset, ByteView data) {
-  if (handle == nullptr) return;
-  std::shared_ptr<FileState> base;
-  {
-    FileState& file = *handle->state;
-    const std::scoped_lock lock(file.mutex);
-    if (file.role == Role::kContent) ensure_content(file);
-    if (file.role != Role::kWal) return;
-    base = file.base;
+void Tracker::list(const std::shared_ptr<FileState>& file) {
+  if (file->listed && file->touched) return;
+  const std::scoped_lock lock(list_mutex_);
+  if (!std::exchange(file->touched, true)) {
+    touched_.add(file->inode);
+    touched_now_.push_back(file);
   }
-  const std::scoped_lock lock(base->mutex);
-  const auto& wal = ensure_content(*base).wal;
-  if (wal == nullptr) return;
-  const ReadAt read = [&](uint64_t at, std::span<uint8_t> into) {
-    return read_file(*wal, at, into);
+  if (!std::exchange(file->listed, true)) listed_.push_back(file);
+}
+
+// A file with nothing to do any more is in the log as it is. Requests that are being executed touch
+// it again before they are answered, or are executed again by the next server.
+void Tracker::sealed(bool compared) {
+  std::vector<std::shared_ptr<FileState>> files;
+  {
+    const std::scoped_lock lock(list_mutex_);
+    files = std::exchange(touched_now_, {});
+  }
+  const auto is_done = [this](const std::shared_ptr<FileState>& file) {
+    const std::scoped_lock lock(file->mutex, list_mutex_);
+    if (file->listed) return false;
+    file->touched = false;
+    touched_.remove(file->inode);
+    return true;
   };
-  if (wal_write_destroys(read, offset, data)) capture_wal(*base, spool_, next_order());
-  if (offset == 0) expect_wal_header(*base, data);
-}
-
-void Tracker::look_before(FileState& wal) {
-  if (const auto base = base_of(wal)) read_log(*base);
-}
-
-void Tracker::read_log(FileState& database) {
-  const std::scoped_lock lock(database.mutex);
-  if (ensure_content(database).wal != nullptr) capture_wal(database, spool_, next_order());
-}
-
-void Tracker::wrote(TrackedFile* handle, uint64_t offset, uint64_t size) {
-  if (handle == nullptr) return;
-  const std::shared_ptr<FileState>& file = handle->state;
-  std::shared_ptr<FileState> base;
-  Role role;
-  {
-    const std::scoped_lock lock(file->mutex);
-    role = file->role;
-    base = file->base;
-    if (role == Role::kContent) note_change(file, offset, offset + size);
-  }
-  if (role == Role::kWal) {
-    const std::scoped_lock lock(base->mutex);
-    Content& content = ensure_content(*base);
-    content.wal_written_from = std::min(content.wal_written_from, offset);
-    content.wal_unread += size;
-    content.quiet_cuts = 0;
-    list(base);
-  } else if (role == Role::kJournal && offset < kJournalHeaderSize) {
-    note_journal_write(file);
-  }
-}
-
-void Tracker::before_range_change(TrackedFile* handle, uint64_t, uint64_t) {
-  if (handle == nullptr) return;
-  Role role;
-  {
-    FileState& file = *handle->state;
-    const std::scoped_lock lock(file.mutex);
-    role = file.role;
-    if (role == Role::kContent) ensure_content(file);
-  }
-  if (role == Role::kWal) look_before(*handle->state);
-}
-
-void Tracker::range_changed(TrackedFile* handle, uint64_t offset, uint64_t size) {
-  if (handle == nullptr) return;
-  // Not beyond the file: an unlimited range would list blocks that are not there.
-  const uint64_t end = file_size(*handle->state).value_or(0);
-  wrote(handle, offset, offset >= end ? 0 : std::min(size, end - offset));
-}
-
-void Tracker::before_truncate(TrackedFile* handle, uint64_t) {
-  before_range_change(handle, 0, 0);
-}
-
-void Tracker::truncated(TrackedFile* handle, uint64_t new_size) {
-  if (handle == nullptr) return;
-  const std::shared_ptr<FileState>& file = handle->state;
-  std::shared_ptr<FileState> base;
-  Role role;
-  {
-    const std::scoped_lock lock(file->mutex);
-    role = file->role;
-    base = file->base;
-    if (role == Role::kContent) {
-      // The block with the new end has lost its tail. Blocks that a growing file got are zeros, as
-      // known.
-      const uint64_t block_size = std::max<uint64_t>(ensure_content(*file).known.block_size, 1);
-      note_change(file, new_size - new_size % block_size,
-                  std::max(new_size, file->content->known.size));
-    }
-  }
-  if (role == Role::kWal) {
-    const std::scoped_lock lock(base->mutex);
-    ensure_content(*base).wal_written_from = 0;
-    list(base);
-  } else if (role == Role::kJournal) {
-    if (new_size == 0) {
-      end_transaction(base);
+  std::vector<std::shared_ptr<FileState>> still;
+  for (const auto& file : files) {
+    if (is_done(file)) {
+      prune(file);
     } else {
-      note_journal_write(file);
+      still.push_back(file);
     }
   }
-}
-
-// A hint only, and the application waits: whoever holds a lock is perhaps reading the log already.
-void Tracker::before_fsync(TrackedFile* handle) {
-  constexpr uint64_t kMuch = uint64_t{256} << 10;
-  if (handle == nullptr || !on_log_sync_) return;
-  std::shared_ptr<FileState> base;
-  {
-    const std::unique_lock lock(handle->state->mutex, std::try_to_lock);
-    if (lock.owns_lock()) base = handle->state->base;
-  }
-  if (base == nullptr) return;
-  {
-    const std::unique_lock lock(base->mutex, std::try_to_lock);
-    if (!lock.owns_lock() || base->content == nullptr || base->content->wal_unread < kMuch) return;
-  }
-  on_log_sync_(base);
-}
-
-void Tracker::synced(TrackedFile* handle) {
-  if (handle == nullptr) return;
-  FileState& file = *handle->state;
-  const std::scoped_lock lock(file.mutex);
-  if (file.content == nullptr) return;
-  file.content->synced = true;
-  file.content->synced_in_generation = true;
-  file.content->boundary = true;
-}
-
-// The journal's first bytes tell whether a transaction is under way, and a new nonce that the one
-// before has ended.
-void Tracker::note_journal_write(const std::shared_ptr<FileState>& journal) {
-  std::array<uint8_t, kJournalHeaderSize> first{};
-  std::shared_ptr<FileState> base;
-  uint64_t size = 0;
-  size_t got = 0;
-  {
-    const std::scoped_lock lock(journal->mutex);
-    base = journal->base;
-    got = read_file(*journal, 0, first);
-    size = file_size(*journal).value_or(0);
-  }
-  const ByteView header = ByteView(first).first(got);
-  const JournalState state = journal_state(header, size);
-  const auto nonce = journal_nonce(header, size);
-  bool ended = state == JournalState::kEnded;
-  {
-    const std::scoped_lock lock(base->mutex);
-    Content& content = ensure_content(*base);
-    ended = ended || (content.journal_open && nonce && content.journal_nonce &&
-                      *nonce != *content.journal_nonce);
-  }
-  if (ended) end_transaction(base);
-  if (state != JournalState::kLive && state != JournalState::kStarting) return;
-  const std::scoped_lock lock(base->mutex);
-  Content& content = ensure_content(*base);
-  content.journal_open = true;
-  content.journal_nonce = nonce;
-}
-
-// The database file is at a commit boundary now; whether the transaction was committed or rolled
-// back, its pages tell.
-void Tracker::end_transaction(const std::shared_ptr<FileState>& database) {
-  const std::scoped_lock lock(database->mutex);
-  Content& content = ensure_content(*database);
-  content.journal_open = false;
-  content.journal_nonce.reset();
-  content.hot_journal_ended = content.hot_journal != nullptr;
-  if (content.dirty.empty() && !content.size_dirty) return forget_hot_journal(content, 0);
-  list(database);
-  if (!content.synced) {
-    content.doubt = Doubt::kUnsynced;
-    content.quiet_cuts = 0;
-    return;
-  }
-  // A file that is still being compared as a whole must not hold up the application here.
-  constexpr uint64_t kInlineMax = uint64_t{64} << 20;
-  if (content.doubt == Doubt::kUnverified && content.dirty.total_bytes() > kInlineMax) return;
-  const uint64_t order = next_order();
-  if (auto commit = capture_dirty(*database, spool_)) {
-    commit->order = order;
-    content.commits.push_back(std::move(*commit));
-  }
-  forget_hot_journal(content, order);
-}
-
-// Of a transaction over several databases this is the commit: the journals that name it count no
-// more.
-void Tracker::end_super_journal(const std::string& name) {
-  for (const auto& database : all_states()) {
-    std::shared_ptr<FileState> journal;
-    {
-      const std::scoped_lock lock(database->mutex);
-      if (database->content == nullptr || !database->content->journal_open) continue;
-      journal = database->content->journal;
-    }
-    if (journal == nullptr) continue;
-    std::optional<std::string> super;
-    {
-      const std::scoped_lock lock(journal->mutex);
-      const ReadAt read = [&](uint64_t offset, std::span<uint8_t> into) {
-        return read_file(*journal, offset, into);
-      };
-      super = super_journal_name(read, file_size(*journal).value_or(0));
-    }
-    if (super && super->substr(super->rfind('/') + 1) == name) end_transaction(database);
-  }
-}
-
-// A file that is about to get another name: its content must not come later than the name.
-void Tracker::capture_now(const std::shared_ptr<FileState>& file) {
-  const std::scoped_lock lock(file->mutex);
-  if (file->role != Role::kContent || file->content == nullptr) return;
-  Content& content = *file->content;
-  const bool something = !content.dirty.empty() || content.size_dirty;
-  if (!something || content.journal_open || content.follower.following()) return;
-  if (content.known.database && file->writers > 0) return;
-  if (auto commit = capture_dirty(*file, spool_)) {
-    commit->order = next_order();
-    content.commits.push_back(std::move(*commit));
-    list(file);
-  }
+  const std::scoped_lock lock(list_mutex_);
+  touched_now_.insert(touched_now_.end(), still.begin(), still.end());
+  if (!compared) return;
+  for (const uint64_t inode : std::exchange(touched_before_, {})) touched_.remove(inode);
+  for (const auto& file : touched_now_) touched_.add(file->inode);
+  if (touched_.everything() && touched_now_.size() < TouchedFiles::kFilesMax / 2)
+    touched_.set_everything(false);
 }
 
 std::vector<std::shared_ptr<FileState>> Tracker::take_listed() {
@@ -449,7 +289,7 @@ std::vector<std::shared_ptr<FileState>> Tracker::all_states() {
 
 void Tracker::prune(const std::shared_ptr<FileState>& file) {
   const std::scoped_lock lock(file->mutex, names_mutex_);
-  if (file->path_fd >= 0 || file->listed || file == root_) return;
+  if (file->path_fd >= 0 || file->listed || file->touched || file == root_) return;
   if (file->content != nullptr &&
       (file->content->wal != nullptr || file->content->journal != nullptr))
     return;

@@ -4,8 +4,9 @@
 // begin and end, and keeps what is ready until the cutter (cutter.h) makes a point of it. Requests
 // that destroy something (a log restarted or removed) make it look first (I3).
 //
-// Locks, in this order: a file's mutex (a companion's events take its database's), then
-// names_mutex_ or list_mutex_.
+// Locks, in this order: places_mutex_ (shared by whatever gives a file its place, held alone by who
+// reconsiders one behind the application's back), a file's mutex (a companion's events take its
+// database's), then names_mutex_ or list_mutex_.
 #pragma once
 
 #include <atomic>
@@ -13,6 +14,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <shared_mutex>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -20,6 +22,7 @@
 
 #include "fs/tracking/file_state.h"
 #include "fs/tracking/observer.h"
+#include "fs/tracking/touched_files.h"
 #include "replicator/catalog.h"
 
 namespace walfs {
@@ -39,9 +42,10 @@ struct NameEvent {
 
 class Tracker final : public FileObserver {
  public:
-  // `order` counts events; it lies in memory shared with the flusher. `root_fd` is the backing
-  // directory.
-  Tracker(Catalog& catalog, std::string spool, int root_fd, std::atomic<uint64_t>& order);
+  // `order` counts events and `touched` says what is not in the log yet; both lie in memory that
+  // outlives the server. `root_fd` is the backing directory.
+  Tracker(Catalog& catalog, std::string spool, int root_fd, std::atomic<uint64_t>& order,
+          TouchedFiles::Table& touched);
   ~Tracker() override;
   Tracker(const Tracker&) = delete;
   Tracker& operator=(const Tracker&) = delete;
@@ -49,6 +53,8 @@ class Tracker final : public FileObserver {
   // FileObserver.
   TrackedFile* attach(int path_fd, const struct stat& attributes, TrackedFile* parent,
                       const char* name) override;
+  TrackedFile* attach_again(int path_fd, const struct stat& attributes, const std::string& path,
+                            unsigned writers) override;
   void detach(TrackedFile* file) override;
   void opened_writable(TrackedFile* file) override;
   void closed_writable(TrackedFile* file) override;
@@ -74,11 +80,22 @@ class Tracker final : public FileObserver {
   // For the start: ids of inodes that the catalog knows, files whose content nobody has read yet,
   // and states of files that need attention although the kernel does not know them.
   void set_id(uint64_t inode, FileId id);
+  // Where a file with several names can be found.
+  void set_link(uint64_t inode, const std::string& path);
+  // Whether the file was changed after the log had last been sealed by a server that died.
+  bool was_touched(uint64_t inode) const { return touched_.contains(inode); }
+  // It is not known which files were changed: all of them, until they have been compared.
+  void touch_everything() {
+    touched_.set_everything(true);
+    begins_ = true;
+  }
   // A file of which the replica has nothing yet, or of which it is not known whether the replica
   // has what is there: when its content is loaded it is unknown, or doubted and to be compared.
   enum class Unread { kNothingThere, kPerhapsChanged };
   void set_unread(FileId id, Unread unread) { unread_[id] = unread; }
   void forget_unread(FileId id);
+  bool is_unread(FileId id);  // Not any more if it was removed.
+  int root_fd() const { return root_->own_fd.get(); }
   // Opens the file by its directory and name; its role is decided as for a lookup. Null if it is
   // gone.
   std::shared_ptr<FileState> open_state(const std::shared_ptr<FileState>& parent,
@@ -94,9 +111,18 @@ class Tracker final : public FileObserver {
   // With an order if it belongs to an instant that was given to something else already.
   void record(NameEvent event, uint64_t order = 0);
 
+  // Of files that were removed until then nothing is wanted any more.
+  void let_go_of_removed(uint64_t cut_order);
+
+  // Whether the log has the file as it is now, after a cut.
+  bool is_in_log(FileId id);
+
   // For the cutter.
   std::vector<std::shared_ptr<FileState>> take_listed();
-  void list(const std::shared_ptr<FileState>& file);
+  void list(const std::shared_ptr<FileState>& file);  // The file's lock is held.
+  // The log was sealed, and everything that the cutter has taken is in it. compared: every file was
+  // compared with the replica since the start.
+  void sealed(bool compared);
   std::vector<Change> take_names(uint64_t up_to_order);
   std::vector<std::pair<FileId, uint64_t>> take_inodes();
   // Forgets states that nothing refers to any more.
@@ -106,6 +132,12 @@ class Tracker final : public FileObserver {
   void on_shm(std::function<void(const FileState& database, bool present)> callback) {
     on_shm_ = std::move(callback);
   }
+  // Each write arrives at once and in order: commits are taken when they are made, and told to the
+  // gate (commit_gate.h).
+  void set_write_through() { write_through_ = true; }
+  // Commits up to this order are in the store.
+  void set_stored_order(uint64_t order) { stored_order_ = order; }
+  uint64_t current_order() const { return order_; }
   // Called with the database when its log is synced and much of it was not read yet.
   void on_log_sync(std::function<void(const std::shared_ptr<FileState>&)> callback) {
     on_log_sync_ = std::move(callback);
@@ -137,7 +169,12 @@ class Tracker final : public FileObserver {
   void adopt_companions(const std::shared_ptr<FileState>& file, NameEvent& event);
   void release_companions(const std::shared_ptr<FileState>& parent, const std::string& name,
                           bool database_lives, NameEvent& event);
+  void expect_change(const std::shared_ptr<FileState>& file, uint64_t begin, uint64_t end);
   void note_change(const std::shared_ptr<FileState>& file, uint64_t begin, uint64_t end);
+  void note_commit(Content& database, bool committed);
+  void note_synced(FileState& database);
+  void note_unsynced(FileState& database);
+  bool is_synced(uint64_t inode);
   void note_journal_write(const std::shared_ptr<FileState>& journal);
   void look_before(FileState& wal);
   void end_transaction(const std::shared_ptr<FileState>& database);
@@ -145,6 +182,7 @@ class Tracker final : public FileObserver {
   void capture_now(const std::shared_ptr<FileState>& file);
   std::pair<std::shared_ptr<FileState>, std::string> place_of(const FileState& file);
   void add_file(const std::shared_ptr<FileState>& file, NameEvent& event);
+  bool hold(const std::shared_ptr<FileState>& file);  // Its lock is held.
   void drop_if_unlinked(const std::shared_ptr<FileState>& file, NameEvent& event);
   void companion_gone(const std::shared_ptr<FileState>& file, const char* name);
   void place(const std::shared_ptr<FileState>& parent, const char* name,
@@ -155,10 +193,14 @@ class Tracker final : public FileObserver {
   std::atomic<uint64_t>& order_;
   std::atomic<FileId> next_id_{kRootId + 1};
   uint64_t device_ = 0;
+  bool write_through_ = false;
+  bool begins_ = false;  // The mount does: the kernel has nothing from before.
+  std::atomic<uint64_t> stored_order_{0};
   std::shared_ptr<FileState> root_;
   std::function<void(const FileState&, bool)> on_shm_;
   std::function<void(const std::shared_ptr<FileState>&)> on_log_sync_;
 
+  std::shared_mutex places_mutex_;
   std::mutex names_mutex_;                                           // For all below.
   std::unordered_map<uint64_t, std::shared_ptr<FileState>> states_;  // By inode.
   std::unordered_map<FileId, std::shared_ptr<FileState>> by_id_;
@@ -166,9 +208,14 @@ class Tracker final : public FileObserver {
   std::unordered_map<FileId, Unread> unread_;
   std::vector<std::pair<uint64_t, Change>> names_;  // With their order.
   std::vector<std::pair<FileId, uint64_t>> inodes_;
+  std::vector<std::shared_ptr<FileState>> held_;     // Removed, with what an instant may want.
+  std::unordered_map<uint64_t, std::string> links_;  // Paths of files with several names.
 
-  std::mutex list_mutex_;
+  std::mutex list_mutex_;  // For all below.
   std::vector<std::shared_ptr<FileState>> listed_;
+  TouchedFiles touched_;
+  std::vector<uint64_t> touched_before_;  // By a server that died.
+  std::vector<std::shared_ptr<FileState>> touched_now_;
 };
 
 }  // namespace walfs

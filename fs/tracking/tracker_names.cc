@@ -81,9 +81,47 @@ void Tracker::add_file(const std::shared_ptr<FileState>& file, NameEvent& event)
   if (auto attributes = read_attributes(fd))
     event.changes.emplace_back(SetFile{file->id, std::move(*attributes)});
   event.appeared.push_back(file);
+  {
+    // Its inode number may have been another file's, of which the catalog knows.
+    const std::scoped_lock lock(file->mutex);
+    note_unsynced(*file);
+    list(file);
+  }
   const std::scoped_lock lock(names_mutex_);
   ids_[file->inode] = file->id;
   inodes_.emplace_back(file->id, file->inode);
+}
+
+// What a small file held that goes between an instant and its cut is in that point. Of a large one
+// its room on the disk must not wait for us: perhaps it was removed to make room.
+bool Tracker::hold(const std::shared_ptr<FileState>& file) {
+  constexpr uint64_t kHeldBytesMax = uint64_t{1} << 20;
+  constexpr size_t kHeldMax = 256;
+  const Content* content = file->content.get();
+  if (content == nullptr || content->known.database) return false;
+  if (content->dirty.empty() && !content->size_dirty) return false;
+  if (file_size(*file).value_or(kHeldBytesMax) >= kHeldBytesMax || !open_own(*file)) return false;
+  const std::scoped_lock lock(names_mutex_);
+  if (held_.size() >= kHeldMax) return false;
+  held_.push_back(file);
+  return true;
+}
+
+void Tracker::let_go_of_removed(uint64_t cut_order) {
+  std::vector<std::shared_ptr<FileState>> done;
+  {
+    const std::scoped_lock lock(names_mutex_);
+    std::erase_if(held_, [&](const std::shared_ptr<FileState>& file) {
+      // 0: its removal has no place in the order yet.
+      const bool past = file->gone_order != 0 && file->gone_order <= cut_order;
+      if (past) done.push_back(file);
+      return past;
+    });
+  }
+  for (const auto& file : done) {
+    const std::scoped_lock lock(file->mutex);
+    if (file->role == Role::kGone) file->own_fd.reset();
+  }
 }
 
 // The file is gone from the replica once its last name is; the application may still have it open.
@@ -95,18 +133,19 @@ void Tracker::drop_if_unlinked(const std::shared_ptr<FileState>& file, NameEvent
     const bool known = fd >= 0 && ::fstat(fd, &attributes) == 0;
     if (known && attributes.st_nlink > 0 && !S_ISDIR(attributes.st_mode)) return;
     file->role = Role::kGone;
-    // Its room on the disk must not wait for us: perhaps it was removed to make room.
-    file->own_fd.reset();
+    if (!hold(file)) file->own_fd.reset();
   }
   event.changes.emplace_back(DropFile{file->id});
   event.gone.push_back(file);
   const std::scoped_lock lock(names_mutex_);
+  unread_.erase(file->id);
   const auto id = ids_.find(file->inode);
   if (id != ids_.end() && id->second == file->id) ids_.erase(id);
 }
 
 void Tracker::created(TrackedFile* parent, const char* name, TrackedFile* file) {
   if (parent == nullptr || file == nullptr) return;
+  const std::shared_lock places(places_mutex_);
   if (!has_name(role_of(*file->state))) return;
   NameEvent event;
   add_file(file->state, event);
@@ -116,6 +155,7 @@ void Tracker::created(TrackedFile* parent, const char* name, TrackedFile* file) 
 
 void Tracker::linked(TrackedFile* parent, const char* name, TrackedFile* file) {
   if (parent == nullptr || file == nullptr) return;
+  const std::shared_lock places(places_mutex_);
   NameEvent event;
   place(parent->state, name, file->state, event);
   record(std::move(event));
@@ -127,6 +167,7 @@ void Tracker::before_unlink(TrackedFile*, const char*, TrackedFile* file) {
 
 void Tracker::unlinked(TrackedFile* parent, const char* name, TrackedFile* file) {
   if (parent == nullptr) return;
+  const std::shared_lock places(places_mutex_);
   if (file != nullptr && !has_name(role_of(*file->state))) {
     companion_gone(file->state, name);
     let_go(*file->state);
@@ -155,6 +196,7 @@ void Tracker::companion_gone(const std::shared_ptr<FileState>& file, const char*
     file->role = Role::kGone;
     const std::scoped_lock names(names_mutex_);
     file->gone_order = order_ + 1;  // Any value: it has no place in the log.
+    unread_.erase(file->id);        // A journal that went up with its database.
   }
   if (role == Role::kSuperJournal) {
     end_super_journal(name);
@@ -221,6 +263,7 @@ void Tracker::renamed(TrackedFile* parent, const char* name, TrackedFile* new_pa
   if (parent == nullptr || new_parent == nullptr || file == nullptr) return;
   // Two names of one file: rename(2) then does nothing.
   if (replaced != nullptr && replaced->state == file->state) return;
+  const std::shared_lock places(places_mutex_);
   NameEvent event;
   const bool had_name = has_name(role_of(*file->state));
   if ((flags & RENAME_EXCHANGE) != 0) {

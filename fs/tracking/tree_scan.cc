@@ -33,7 +33,7 @@ struct Found {
   struct stat attributes {};
   bool companion = false;
   bool hot_journal = false;
-  uint64_t database_inode = 0;  // Of a hot journal.
+  uint64_t database_inode = 0;  // Of a companion.
 };
 
 Result<std::vector<std::string>> list_names(int directory) {
@@ -110,7 +110,7 @@ class Walk {
       found.hot_journal =
           found.companion && companion.kind == CompanionKind::kJournal && is_live_journal(fd, name);
       struct stat database {};
-      if (found.hot_journal &&
+      if (found.companion &&
           ::fstatat(fd, std::string(companion.database).c_str(), &database, 0) == 0)
         found.database_inode = database.st_ino;
       WALFS_TRY(visit_(inode, found, file.get()));
@@ -129,8 +129,8 @@ class Walk {
 
 class Comparison {
  public:
-  Comparison(Tracker& tracker, Catalog& catalog, bool fresh, bool clean)
-      : tracker_(tracker), catalog_(catalog), fresh_(fresh), clean_(clean) {}
+  Comparison(Tracker& tracker, Catalog& catalog, bool fresh, Trust trust)
+      : tracker_(tracker), catalog_(catalog), fresh_(fresh), trust_(trust) {}
 
   Status load() {
     WALFS_TRY(catalog_.for_each_file([&](const Catalog::FileRow& row) {
@@ -151,7 +151,10 @@ class Comparison {
 
   Status visit(uint64_t parent, const Found& found, int path_fd) {
     if (found.companion) {
-      if (found.attributes.st_size > 0) companions_.push_back(found.path);
+      if (found.attributes.st_size > 0) {
+        companions_.push_back(found.path);
+        note_in_use(found.database_inode);
+      }
       // A database that the replica does not have yet goes up as it is, in the middle of a
       // transaction, and its journal with it, until that has ended.
       if (!found.hot_journal) return {};
@@ -240,26 +243,47 @@ class Comparison {
   }
 
   void note_content(FileId id, const Found& found) {
+    UnreadFile file{id, found.path, static_cast<uint64_t>(found.attributes.st_size)};
+    if (is_trusted(id, found.attributes)) {
+      if (trust_ == Trust::kUntouched) trusted_.emplace(found.attributes.st_ino, std::move(file));
+    } else {
+      note_unread(std::move(file));
+    }
+    if (found.attributes.st_nlink > 1) tracker_.set_link(found.attributes.st_ino, found.path);
+  }
+
+  bool is_trusted(FileId id, const struct stat& attributes) const {
     const auto row = rows_.find(id);
-    const bool same =
-        clean_ && row != rows_.end() && row->second.signature == signature_of(found.attributes);
-    if (same) return;
-    tracker_.set_unread(id,
+    if (fresh_ || row == rows_.end() || row->second.torn) return false;
+    if (trust_ == Trust::kSignatures) return row->second.signature == signature_of(attributes);
+    return trust_ == Trust::kUntouched && !tracker_.was_touched(attributes.st_ino);
+  }
+
+  // How far the log of a database was captured is not known any more.
+  void note_in_use(uint64_t database_inode) {
+    const auto trusted = trusted_.find(database_inode);
+    if (trusted == trusted_.end()) return;
+    note_unread(std::move(trusted->second));
+    trusted_.erase(trusted);
+  }
+
+  void note_unread(UnreadFile file) {
+    tracker_.set_unread(file.id,
                         fresh_ ? Tracker::Unread::kNothingThere : Tracker::Unread::kPerhapsChanged);
-    const auto size = static_cast<uint64_t>(found.attributes.st_size);
-    scan_.unread.push_back({id, found.path, size});
-    scan_.unread_bytes += size;
+    scan_.unread_bytes += file.size;
+    scan_.unread.push_back(std::move(file));
   }
 
   Tracker& tracker_;
   Catalog& catalog_;
   const bool fresh_;
-  const bool clean_;
+  const Trust trust_;
   std::unordered_map<FileId, Catalog::FileRow> rows_;
   std::unordered_map<uint64_t, FileId> by_inode_;
   std::unordered_map<uint64_t, FileId> ids_;
   std::map<std::pair<FileId, std::string>, FileId> entries_;  // Of the catalog, not seen yet.
   std::set<FileId> seen_;
+  std::unordered_map<uint64_t, UnreadFile> trusted_;  // By inode.
   std::vector<std::string> companions_;
   std::vector<std::string> hot_journals_;
   NameEvent event_;
@@ -269,8 +293,8 @@ class Comparison {
 }  // namespace
 
 Result<TreeScan> scan_tree(int root_fd, Tracker& tracker, Catalog& catalog, bool fresh,
-                           bool clean) {
-  Comparison comparison(tracker, catalog, fresh, clean);
+                           Trust trust) {
+  Comparison comparison(tracker, catalog, fresh, trust);
   if (!fresh) WALFS_TRY(comparison.load());
   WALFS_TRY(comparison.root(root_fd));
   Walk walk([&](uint64_t parent, const Found& found, int fd) {
@@ -284,12 +308,25 @@ Result<TreeScan> scan_tree(int root_fd, Tracker& tracker, Catalog& catalog, bool
   return comparison.take_scan();
 }
 
+Status find_again(Tracker& tracker, std::vector<UnreadFile>& files) {
+  std::unordered_map<FileId, UnreadFile*> wanted;
+  for (UnreadFile& file : files) wanted.emplace(file.id, &file);
+  Walk walk([&](uint64_t, const Found& found, int) -> Status {
+    const auto id = tracker.id_of(found.attributes.st_ino);
+    const auto file = id ? wanted.find(*id) : wanted.end();
+    if (file != wanted.end()) file->second->path = found.path;
+    return {};
+  });
+  return walk.run(tracker.root_fd());
+}
+
 Status save_signatures(int root_fd, Tracker& tracker, Catalog& catalog) {
   Walk walk([&](uint64_t, const Found& found, int) -> Status {
     if (found.companion || !S_ISREG(found.attributes.st_mode)) return {};
     const auto id = tracker.id_of(found.attributes.st_ino);
     if (!id) return {};
-    return catalog.save_signature(*id, signature_of(found.attributes));
+    return catalog.save_signature(
+        *id, tracker.is_in_log(*id) ? signature_of(found.attributes) : Signature{});
   });
   return walk.run(root_fd);
 }

@@ -2,16 +2,16 @@
 
 #include <poll.h>
 #include <spdlog/spdlog.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 
-#include "fs/mount/channels.h"
+#include "fs/mount/control.h"
 #include "fs/mount/process.h"
+#include "fs/mount/shared_state.h"
+#include "fs/tracking/paused_volume.h"
+#include "fs/tracking/volume_state.h"
+#include "replicator/outage.h"
 #include "replicator/time.h"
 
 namespace walfs {
@@ -23,71 +23,75 @@ using std::chrono::milliseconds;
 constexpr int64_t kMs = 1'000'000;
 constexpr int64_t kCutterPollMs = 20;
 constexpr int kLastRounds = 20;
-constexpr size_t kPathsPerMessage = 100;
+constexpr milliseconds kWatchInterval(20);
+// While more than this waits for the store a comparison brings nothing into the spool.
+constexpr uint64_t kComparedBytesMax = uint64_t{64} << 20;
 
-std::string holder_name(const std::string& directory) {
-  std::array<char, 256> host{};
-  if (::gethostname(host.data(), host.size() - 1) != 0) host[0] = '?';
-  return std::string(host.data()) + ":" + directory;
-}
-
-Result<std::atomic<uint64_t>*> map_shared_order(int fd) {
-  void* memory = ::mmap(nullptr, kSharedStateSize, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  if (memory == MAP_FAILED) return error_from_errno("cannot map the shared state", errno);
-  static_assert(std::atomic<uint64_t>::is_always_lock_free);
-  return static_cast<std::atomic<uint64_t>*>(memory);
+// Of the disk with the spool, and not of what we made of it.
+bool is_disk_fault(const Error& error) {
+  return error.code == Errc::kNoSpace || error.code == Errc::kIo;
 }
 
 }  // namespace
 
 Volume::~Volume() {
+  watch_.reset();
   stopping_ = true;
+  if (gate_) gate_->stop();
   if (chunks_) chunks_->stop();
   if (cut_thread_.joinable()) cut_thread_.join();
   if (scan_thread_.joinable()) scan_thread_.join();
 }
 
+// A disk that has become full must not keep the next server from serving.
 Status Volume::start(const ServerContext& context) {
+  pause_.emplace(context.shared.pause);
+  can_hand_over_ = context.can_hand_over;
+  hand_over_ = context.hand_over;
+  Status begun = begin(context);
+  if (begun.ok() || !context.resumed || !is_disk_fault(begun.error()) || !can_hand_over_())
+    return begun;
+  pause_->begin(Pause::kSpoolFault, begun.error().message);
+  hand_over_();
+  return begun;
+}
+
+Status Volume::begin(const ServerContext& context) {
   backing_fd_ = context.backing_fd;
   flusher_fd_ = context.flusher_fd;
   sync_interval_ns_ = context.options.sync_interval_ms * kMs;
+  spool_limit_ = static_cast<uint64_t>(context.options.spool_limit);
+  generation_ = context.shared.servers;
   WALFS_TRY(open_state(context));
-  WALFS_ASSIGN(std::atomic<uint64_t>* const order, map_shared_order(context.shared_fd));
-  tracker_ = std::make_unique<Tracker>(*catalog_, state_path_ + "/spool", backing_fd_, *order);
+  tracker_ = std::make_unique<Tracker>(*catalog_, state_path_ + "/spool", backing_fd_,
+                                       context.shared.order, context.shared.touched);
   tracker_->set_next_id(catalog_->new_id());
   tracker_->on_shm(
       [this](const FileState& database, bool present) { watch_heads(database, present); });
   log_reader_ = std::make_unique<LogReader>(*tracker_);
   tracker_->on_log_sync(
       [this](const std::shared_ptr<FileState>& database) { log_reader_->want(database); });
-  cutter_ = std::make_unique<Cutter>(*tracker_, *catalog_, *log_);
-  WALFS_ASSIGN(scan_, scan_tree(backing_fd_, *tracker_, *catalog_, writer_->fresh, clean_));
+  cutter_ = std::make_unique<Cutter>(*tracker_, *catalog_, *log_, part_bytes());
+  if (!writer_->fresh) cutter_->begin_comparison();
+  if (trust_ != Trust::kUntouched) tracker_->touch_everything();
+  WALFS_ASSIGN(scan_, scan_tree(backing_fd_, *tracker_, *catalog_, writer_->fresh, trust_));
+  forget_earlier_instants();
+  if (context.options.durability == "sync") open_gate(context.options);
+  context.control.handle("pause", [this](const json&) { return pause_as_asked(); });
+  context.control.handle("resume", [](const json&) { return json{{"paused", nullptr}}; });
   start_threads();
   return {};
 }
 
 Status Volume::open_state(const ServerContext& context) {
-  const MountOptions& options = context.options;
-  // The state directory lies beneath the mount, perhaps; the descriptor leads around it.
-  state_path_ = "/proc/self/fd/" + std::to_string(context.state_fd);
-  const std::string spool = state_path_ + "/spool";
-  if (::mkdir(spool.c_str(), 0700) != 0 && errno != EEXIST) {
-    return error_from_errno("cannot create the spool in " + options.source + "/.walfs", errno);
-  }
-  StoreOptions store_options;
-  store_options.credentials_file = options.credentials_file;
-  WALFS_ASSIGN(store_, open_store(options.replica_url, store_options, /*create=*/true));
-  WALFS_ASSIGN(catalog_, Catalog::open(state_path_ + "/catalog.db"));
-  clean_ = catalog_->header().clean;
-  const json extra = json::parse(options.extra, nullptr, false);
-  const bool take_over = extra.is_object() && extra.value("take_over", false);
-  WALFS_ASSIGN(writer_, begin_writing(*store_, *catalog_, spool, options.replica_url,
-                                      holder_name(options.source), take_over));
-  log_ = std::make_unique<Log>(*catalog_, spool, writer_->start);
-  uploader_ = std::make_unique<Uploader>(
-      *store_, spool, writer_->epoch, writer_->claimed, writer_->uploaded,
-      [this] { static_cast<void>(catalog_->set_claimed().ok()); });
-  for (const PositionRange& segment : writer_->spooled) uploader_->add(segment);
+  WALFS_ASSIGN(VolumeState state, open_volume_state(context));
+  state_path_ = state.path;
+  trust_ = state.trust;
+  uploader_ = state.start_uploads();
+  store_ = std::move(state.store);
+  catalog_ = std::move(state.catalog);
+  writer_ = std::move(state.writer);
+  log_ = std::make_unique<Log>(*catalog_, state_path_ + "/spool", writer_->start);
   log_->on_sealed([this](PositionRange segment) { uploader_->add(segment); });
   snapshot_done_ = !writer_->fresh;
   return {};
@@ -98,13 +102,48 @@ void Volume::start_threads() {
     chunks_ = std::make_unique<ChunkUploader>(*store_, writer_->store_has_chunks);
     first_upload_ = std::make_unique<FirstUpload>(*tracker_, *catalog_, *chunks_);
   } else {
-    comparison_ = std::make_unique<ContentComparison>(*tracker_);
+    comparison_ =
+        std::make_unique<ContentComparison>(*tracker_, part_bytes(), [this] { ship_compared(); });
   }
   spdlog::info("{}: {} files, {} to read ({} MiB), replica {}",
                writer_->fresh ? "first upload" : "continuing", scan_.files, scan_.unread.size(),
                scan_.unread_bytes >> 20, store_->describe());
   cut_thread_ = std::thread([this] { run_cutter(); });
   scan_thread_ = std::thread([this] { run_scan(); });
+  watch_ = std::make_unique<Ticker>(kWatchInterval, [this] { watch_spool(); });
+}
+
+// Commits wait for the store, and the kernel passes each write on at once.
+void Volume::open_gate(const MountOptions& options) {
+  tracker_->set_write_through();
+  cutter_->do_without_heads();
+  CommitGate::Steps steps;
+  steps.seal = [this] { return seal_committed(); };
+  steps.stored = [this](Position position, milliseconds wait) {
+    const bool stored = uploader_->wait_for(position, wait) && first_upload_done();
+    if (stored) tracker_->set_stored_order(gate_order_);
+    return stored;
+  };
+  steps.hopeless = [this] { return uploader_->status().fenced; };
+  steps.caught_up = [this] { return uploader_->status().segments_waiting == 0; };
+  steps.now_ms = now_ms;
+  const auto policy = parse_sync_policy(options.sync_policy);
+  gate_ = std::make_unique<CommitGate>(std::move(steps), policy.value_or(SyncPolicy::kWait),
+                                       options.sync_timeout_ms);
+}
+
+std::optional<Position> Volume::seal_committed() {
+  const std::scoped_lock lock(cut_mutex_);
+  Cut now;
+  now.order = tracker_->current_order();
+  const Result<bool> made = cutter_->cut(now);
+  note_log_failure(made.ok() ? Status() : Status(made.error()));
+  if (!made.ok() || !*made || !cutter_->databases_settled()) return std::nullopt;
+  take_snapshot_position(now.order);
+  seal_if_due(true);
+  if (log_->sealed() != log_->last()) return std::nullopt;
+  gate_order_ = now.order;
+  return log_->sealed();
 }
 
 // ---- The cutter's thread.
@@ -123,6 +162,27 @@ void Volume::run_cutter() {
   }
 }
 
+// Heads are told once: what a server that died was told, or is still on its way to it, must be told
+// to this one, by the ids that it knows.
+void Volume::forget_earlier_instants() {
+  while (receive_message(flusher_fd_, 0)) {
+  }
+  introduce();
+}
+
+// Tells a flusher that knows nothing of this server what it should know.
+void Volume::introduce() {
+  std::deque<json> requests = {{{"server", generation_}}};
+  for (const auto& file : tracker_->all_states()) {
+    const std::scoped_lock lock(file->mutex);
+    if (file->content == nullptr || !file->content->has_shm) continue;
+    requests.push_back({{"watch", file->id}, {"path", tracker_->path_of(*file)}});
+  }
+  const std::scoped_lock lock(mutex_);
+  std::erase_if(requests_, [](const json& request) { return request.contains("watch"); });
+  requests_.insert(requests_.begin(), requests.begin(), requests.end());
+}
+
 void Volume::send_requests() {
   std::deque<json> requests;
   {
@@ -135,30 +195,36 @@ void Volume::send_requests() {
 bool Volume::receive_instant() {
   const auto message = receive_message(flusher_fd_, 0);
   if (!message) return false;
+  if (message->contains("hello")) {
+    introduce();
+    return true;
+  }
+  if (message->value("server", uint64_t{0}) != generation_) return true;
   const std::scoped_lock lock(cut_mutex_);
   if (stopping_) return true;
-  for (const json& head : message->value("heads", json::array())) {
-    partial_.heads.push_back({head.at(0).get<FileId>(),
-                              {head.at(1).get<uint32_t>(), head.at(2).get<uint32_t>()},
-                              head.at(3).get<uint32_t>()});
+  // Those of commits that wait are not to be seen yet.
+  std::vector<Head> heads;
+  for (const json& head : gate_ ? json::array() : message->value("heads", json::array())) {
+    heads.push_back({head.at(0).get<FileId>(),
+                     {head.at(1).get<uint32_t>(), head.at(2).get<uint32_t>()},
+                     head.at(3).get<uint32_t>()});
   }
+  add_heads(partial_.heads, heads);
   if (message->value("more", false)) return true;
   Cut cut = std::exchange(partial_, {});
   cut.order = message->value("order", uint64_t{0});
   const auto tokens = message->value("tokens", std::vector<uint64_t>());
   cut.force = !tokens.empty();
-  make_cut(std::move(cut), tokens);
+  make_cut(cut, tokens);
   return true;
 }
 
-void Volume::make_cut(Cut cut, const std::vector<uint64_t>& tokens) {
+void Volume::make_cut(const Cut& cut, const std::vector<uint64_t>& tokens) {
   const Result<bool> made = cutter_->cut(cut);
   note_log_failure(made.ok() ? Status() : Status(made.error()));
-  if (!made.ok() || !*made) {
-    // The heads were told once and count until they are told anew.
-    partial_.heads.insert(partial_.heads.begin(), cut.heads.begin(), cut.heads.end());
-  } else {
-    take_snapshot_position();
+  if (made.ok() && *made) {
+    take_snapshot_position(cut.order);
+    caught_up_ = caught_up_ || (compared() && log_->sealed() == log_->last());
   }
   if (tokens.empty()) return;
   if (made.ok() && *made && !cutter_->unsettled()) {
@@ -181,15 +247,25 @@ void Volume::complete_tokens(const std::vector<uint64_t>& tokens) {
 void Volume::seal_if_due(bool now) {
   const int64_t since = log_->open_since_ns();
   if (since == 0 || (!now && steady_ns() - since < sync_interval_ns_)) return;
-  note_log_failure(log_->seal());
+  static_cast<void>(catalog_->note_uploaded(uploader_->status().uploaded).ok());
+  const Status sealed = log_->seal();
+  note_log_failure(sealed);
+  if (!sealed.ok() || cutter_->pending()) return;
+  tracker_->sealed(compared());
+  caught_up_ = caught_up_ || compared();
+}
+
+bool Volume::compared() const {
+  const std::scoped_lock lock(mutex_);
+  return scan_done_ && snapshot_done_;
 }
 
 // When everything was read, and nothing of it in the middle of a transaction, the state at this
 // point is the first snapshot's.
-void Volume::take_snapshot_position() {
+void Volume::take_snapshot_position(uint64_t order) {
   {
     const std::scoped_lock lock(mutex_);
-    if (!snapshot_wanted_ || snapshot_) return;
+    if (!snapshot_wanted_ || snapshot_ || order < snapshot_order_) return;
   }
   if (!cutter_->scan_settled()) return;
   const Result<Position> last = cutter_->append_empty();
@@ -224,9 +300,34 @@ void Volume::run_scan() {
   } else {
     upload_everything();
   }
+  if (!stopping_) cutter_->end_comparison();
   const std::scoped_lock lock(mutex_);
   scan_done_ = !stopping_;
   changed_.notify_all();
+}
+
+// Together with what waits they must leave room for what is written meanwhile.
+uint64_t Volume::part_bytes() const {
+  return std::min(Cutter::kPartBytes, spool_limit_ / 4);
+}
+
+// What is found goes no faster than the store takes it.
+void Volume::ship_compared() {
+  const uint64_t compared_max = std::min(kComparedBytesMax, spool_limit_ / 4);
+  bool more = true;
+  while (more && !stopping_) {
+    Result<bool> made = false;
+    {
+      const std::scoped_lock lock(cut_mutex_);
+      made = cutter_->cut_part();
+      note_log_failure(made.ok() ? Status() : Status(made.error()));
+    }
+    more = !made.ok() || *made;
+    if (!made.ok()) std::this_thread::sleep_for(milliseconds(kCutterPollMs));
+    while (!stopping_ &&
+           !uploader_->wait_until_at_most(compared_max, milliseconds(5 * kCutterPollMs))) {
+    }
+  }
 }
 
 void Volume::upload_everything() {
@@ -235,6 +336,7 @@ void Volume::upload_everything() {
   if (!*done) return;
   std::unique_lock lock(mutex_);
   snapshot_wanted_ = true;
+  snapshot_order_ = tracker_->next_order();
   changed_.wait(lock, [&] { return stopping_ || snapshot_; });
   if (stopping_ && !snapshot_) return;
   lock.unlock();
@@ -242,13 +344,20 @@ void Volume::upload_everything() {
   spdlog::info("the first upload is complete");
 }
 
+// Once the log leads to its end, and never in an epoch that is somebody else's: whoever sees it can
+// use it.
 bool Volume::put_snapshot(const Snapshot& snapshot) {
+  while (!uploader_->wait_for(snapshot.range.last, milliseconds(200))) {
+    std::unique_lock lock(mutex_);
+    if (changed_.wait_for(lock, milliseconds(50), [&] { return stopping_.load(); })) return false;
+  }
   const Bytes object = encode_snapshot(snapshot);
+  Outage outage("uploads of the first snapshot to " + store_->describe());
   while (true) {
     const Status put =
         store_->put(snapshot_key(snapshot.range), ObjectBody::of(object), PutMode::kPlain);
     if (put.ok()) break;
-    spdlog::warn("the first upload waits: {}", put.error().message);
+    if (const auto line = outage.failed(put.error(), steady_ns())) spdlog::warn("{}", *line);
     std::unique_lock lock(mutex_);
     if (changed_.wait_for(lock, milliseconds(2000), [&] { return stopping_.load(); })) return false;
   }
@@ -268,29 +377,53 @@ void Volume::note_snapshot_done() {
   note_log_failure(noted);
 }
 
+// ---- The watch's thread.
+
+uint64_t Volume::spool_bytes() const {
+  return uploader_->status().room_waiting + log_->open_bytes() + CommitBuffer::bytes_in_use();
+}
+
+std::optional<Pause::Reason> Volume::reason_to_pause() {
+  if (spool_bytes() >= spool_limit_) return Pause::kSpoolFull;
+  const std::scoped_lock lock(mutex_);
+  if (log_error_ && is_disk_fault(*log_error_)) return Pause::kSpoolFault;
+  if (caught_up_) pause_->forget_faults();
+  return std::nullopt;
+}
+
+// What is captured and not sealed is lost with this server; that it was touched is not.
+void Volume::watch_spool() {
+  if (!can_hand_over_()) return;
+  if (!pause_->paused()) {
+    const auto reason = reason_to_pause();
+    if (!reason) return;
+    std::string fault;
+    if (*reason == Pause::kSpoolFault) {
+      const std::scoped_lock lock(mutex_);
+      if (!log_error_) return;
+      fault = log_error_->message;
+    }
+    pause_->begin(*reason, fault);
+  }
+  hand_over_();
+}
+
+json Volume::pause_as_asked() {
+  if (!can_hand_over_())
+    return error_to_json(
+        {Errc::kUnsupported, "replication cannot be paused; walfs status says why"});
+  pause_->begin(Pause::kAsked);
+  return {{"paused", pause_->status()}};
+}
+
 // ---- Called from elsewhere.
 
 void Volume::watch_heads(const FileState& database, bool present) {
+  if (gate_) return;
   json request = present ? json{{"watch", database.id}, {"path", tracker_->path_of(database)}}
                          : json{{"unwatch", database.id}};
   const std::scoped_lock lock(mutex_);
   requests_.push_back(std::move(request));
-}
-
-// Files that are open for writing may have dirty pages in the kernel; all others were flushed when
-// they were closed.
-std::vector<std::string> Volume::paths_to_flush() {
-  std::vector<std::string> paths;
-  for (const auto& file : tracker_->all_states()) {
-    {
-      const std::scoped_lock lock(file->mutex);
-      if (file->writers == 0 || !file->is_regular || file->role == Role::kShm ||
-          file->role == Role::kGone)
-        continue;
-    }
-    paths.push_back(tracker_->path_of(*file));
-  }
-  return paths;
 }
 
 bool Volume::first_upload_done() const {
@@ -298,107 +431,12 @@ bool Volume::first_upload_done() const {
   return snapshot_done_;
 }
 
-// An epoch without a point yet has no position of its own.
-std::string Volume::shown(Position position) const {
-  return (position == writer_->start ? writer_->newest : position).to_string();
-}
-
-Result<json> Volume::sync(int64_t timeout_ms) {
-  const auto deadline = std::chrono::steady_clock::now() + milliseconds(timeout_ms);
-  std::optional<Position> position;
-  while (!position && std::chrono::steady_clock::now() < deadline) {
-    std::vector<std::string> paths = paths_to_flush();
-    std::unique_lock lock(mutex_);
-    const uint64_t token = next_token_++;
-    tokens_[token] = std::nullopt;
-    while (paths.size() > kPathsPerMessage) {
-      requests_.push_back(
-          {{"barrier", 0}, {"paths", std::vector(paths.end() - kPathsPerMessage, paths.end())}});
-      paths.resize(paths.size() - kPathsPerMessage);
-    }
-    requests_.push_back({{"barrier", token}, {"paths", paths}});
-    const bool answered = changed_.wait_until(
-        lock, deadline, [&] { return stopping_ || tokens_[token].has_value(); });
-    const std::optional<Position> reached = tokens_[token];
-    tokens_.erase(token);
-    if (!answered || stopping_) break;
-    if (*reached != Position{}) position = reached;
-    lock.unlock();
-    if (!position) std::this_thread::sleep_for(milliseconds(30));
-  }
-  if (!position) {
-    const std::scoped_lock lock(mutex_);
-    if (log_error_) return *log_error_;
-    const std::string file = unsettled_path_.empty() ? "a file" : unsettled_path_;
-    return Error{Errc::kRetry,
-                 "not everything could be captured in time: " + file + " is being written or read"};
-  }
-  const auto left = [&] {
-    return std::max(milliseconds(0), std::chrono::duration_cast<milliseconds>(
-                                         deadline - std::chrono::steady_clock::now()));
-  };
-  {
-    std::unique_lock lock(mutex_);
-    changed_.wait_for(lock, left(), [&] { return snapshot_done_ || stopping_; });
-    // Nothing older than the first upload can be restored.
-    if (snapshot_) position = std::max(*position, snapshot_->range.last);
-  }
-  if (!first_upload_done() || !uploader_->wait_for(*position, left())) {
-    const UploadStatus status = uploader_->status();
-    std::string message = first_upload_done()
-                              ? std::to_string(status.segments_waiting) + " segments (" +
-                                    std::to_string(status.bytes_waiting >> 10) +
-                                    " KiB) still wait for " + store_->describe()
-                              : "the first upload to " + store_->describe() + " goes on";
-    if (status.error) message += ": " + status.error->message;
-    if (chunks_) {
-      if (const auto error = chunks_->error()) message += ": " + error->message;
-    }
-    return Error{status.fenced ? Errc::kConflict : Errc::kRetry, message};
-  }
-  return json{{"position", shown(*position)}};
-}
-
-json Volume::status() {
-  const UploadStatus upload = uploader_->status();
-  json answer;
-  answer["replica"] = store_->describe();
-  answer["position"] = shown(log_->last());
-  answer["uploaded_position"] = shown(upload.uploaded);
-  answer["lag_ms"] =
-      upload.oldest_waiting_ns == 0 ? 0 : (steady_ns() - upload.oldest_waiting_ns) / kMs;
-  answer["backlog"] = {{"segments", upload.segments_waiting}, {"bytes", upload.bytes_waiting}};
-  answer["uploads"] = {{"puts", upload.puts}, {"bytes", upload.bytes_put}};
-  answer["fenced"] = upload.fenced;
-  std::optional<Error> error = upload.error;
-  if (!error && chunks_) error = chunks_->error();
-  {
-    const std::scoped_lock lock(mutex_);
-    if (log_error_) error = log_error_;
-    answer["first_upload"] = {
-        {"done", snapshot_done_},
-        {"bytes_total", scan_.unread_bytes},
-        {"bytes_done", first_upload_ ? first_upload_->bytes_done() : scan_.unread_bytes}};
-  }
-  answer["last_error"] = error ? json(error->message) : json(nullptr);
-  json databases = json::array();
-  for (const auto& file : tracker_->all_states()) {
-    const std::scoped_lock lock(file->mutex);
-    if (file->content == nullptr || !file->content->known.database) continue;
-    databases.push_back({{"path", tracker_->path_of(*file)},
-                         {"bytes", file->content->known.size},
-                         {"wal", file->content->wal != nullptr},
-                         {"settled", file->content->doubt == Doubt::kNone}});
-  }
-  answer["databases"] = std::move(databases);
-  return answer;
-}
-
 // After the last request everything written has arrived and every handle is closed: one more cut
 // takes it all. What comes after that cut is found by the next mount, which therefore must not take
 // anything for unchanged.
 Status Volume::finish(int64_t timeout_ms, bool all_served) {
   const auto deadline = std::chrono::steady_clock::now() + milliseconds(timeout_ms);
+  watch_->stop();
   {
     // A comparison that is under way ends first; what it has not looked at must not be taken for
     // unchanged.
@@ -412,13 +450,12 @@ Status Volume::finish(int64_t timeout_ms, bool all_served) {
     last.order = UINT64_MAX;
     last.force = true;
     last.last = true;
-    last.heads = std::exchange(partial_.heads, {});
     const Result<bool> made = cutter_->cut(last);
     if (!made.ok()) {
       note_log_failure(made.error());
       break;
     }
-    take_snapshot_position();
+    take_snapshot_position(last.order);
     all = *made && !cutter_->unsettled();
     seal_if_due(true);
   }
@@ -434,10 +471,12 @@ Status Volume::finish(int64_t timeout_ms, bool all_served) {
     stopping_ = true;
     changed_.notify_all();
   }
+  if (gate_) gate_->stop();
   if (chunks_) chunks_->stop();
   uploader_->stop();
   if (cut_thread_.joinable()) cut_thread_.join();
   if (scan_thread_.joinable()) scan_thread_.join();
+  static_cast<void>(catalog_->note_uploaded(uploader_->status().uploaded).ok());
   if (all && all_served && save_signatures(backing_fd_, *tracker_, *catalog_).ok())
     WALFS_TRY(catalog_->set_clean());
   if (shipped) return {};
@@ -450,7 +489,8 @@ Status Volume::finish(int64_t timeout_ms, bool all_served) {
           store_->describe() + reason + "; the next mount goes on with them"};
 }
 
-std::unique_ptr<ServerHooks> make_volume() {
+std::unique_ptr<ServerHooks> make_volume(SharedState& shared) {
+  if (Pause(shared.pause).paused()) return std::make_unique<PausedVolume>();
   return std::make_unique<Volume>();
 }
 

@@ -17,9 +17,12 @@
 #include <thread>
 
 #include "fs/mount/hooks.h"
+#include "fs/tracking/commit_gate.h"
 #include "fs/tracking/content_scan.h"
 #include "fs/tracking/cutter.h"
 #include "fs/tracking/log_reader.h"
+#include "fs/tracking/pause.h"
+#include "fs/tracking/ticker.h"
 #include "fs/tracking/tracker.h"
 #include "replicator/catalog.h"
 #include "replicator/chunk_uploader.h"
@@ -36,40 +39,57 @@ class Volume final : public ServerHooks {
 
   Status start(const ServerContext& context) override;
   FileObserver& observer() override { return *tracker_; }
+  ReplyGate* reply_gate() override { return gate_.get(); }
   nlohmann::json status() override;
   Result<nlohmann::json> sync(int64_t timeout_ms) override;
   Status finish(int64_t timeout_ms, bool all_served) override;
 
  private:
+  Status begin(const ServerContext& context);
   Status open_state(const ServerContext& context);
   void start_threads();
+  void open_gate(const MountOptions& options);
+  std::optional<Position> seal_committed();
 
   // The cutter's thread.
   void run_cutter();
+  void forget_earlier_instants();
+  void introduce();
   void send_requests();
   bool receive_instant();
-  void make_cut(Cut cut, const std::vector<uint64_t>& tokens);
+  void make_cut(const Cut& cut, const std::vector<uint64_t>& tokens);
   void complete_tokens(const std::vector<uint64_t>& tokens);
   void seal_if_due(bool now);
-  void take_snapshot_position();
+  bool compared() const;
+  void take_snapshot_position(uint64_t order);
   void note_log_failure(const Status& status);
 
   // The scan's thread.
   void run_scan();
+  void ship_compared();
+  uint64_t part_bytes() const;
   void upload_everything();
   bool put_snapshot(const Snapshot& snapshot);
   void note_snapshot_done();
 
+  // The watch's thread.
+  void watch_spool();
+  std::optional<Pause::Reason> reason_to_pause();
+  nlohmann::json pause_as_asked();
+
+  // What waits for the store takes on the disk, and what is on its way there.
+  uint64_t spool_bytes() const;
   void watch_heads(const FileState& database, bool present);
   std::vector<std::string> paths_to_flush();
   bool first_upload_done() const;
-  std::string shown(Position position) const;
 
   std::string state_path_;
   int backing_fd_ = -1;
   int flusher_fd_ = -1;
   int64_t sync_interval_ns_ = 0;
-  bool clean_ = false;
+  uint64_t spool_limit_ = 0;
+  Trust trust_ = Trust::kNothing;
+  uint64_t generation_ = 0;  // Which server of the mount this is.
 
   std::unique_ptr<Store> store_;
   std::unique_ptr<Catalog> catalog_;
@@ -82,10 +102,17 @@ class Volume final : public ServerHooks {
   std::unique_ptr<ChunkUploader> chunks_;
   std::unique_ptr<FirstUpload> first_upload_;
   std::unique_ptr<ContentComparison> comparison_;
+  std::unique_ptr<CommitGate> gate_;  // Only if commits wait for the store.
+  uint64_t gate_order_ = 0;           // Up to which its newest segment has commits; its thread's.
   TreeScan scan_;
+  std::optional<Pause> pause_;
+  std::atomic<bool> caught_up_{false};  // All that the comparison found is sealed.
+  std::function<bool()> can_hand_over_;
+  std::function<void()> hand_over_;
 
   std::atomic<bool> stopping_{false};
   std::thread cut_thread_, scan_thread_;
+  std::unique_ptr<Ticker> watch_;
 
   std::mutex cut_mutex_;  // Held while a cut is made, so that finish() makes the last one.
   Cut partial_;           // An instant whose messages have not all come.
@@ -99,11 +126,14 @@ class Volume final : public ServerHooks {
   std::string unsettled_path_;  // Why the last sync had to try again; empty if not for a file.
   bool scan_done_ = false;
   bool snapshot_wanted_ = false;
+  // An earlier instant has files that were removed before anybody read them.
+  uint64_t snapshot_order_ = 0;
   std::optional<Snapshot> snapshot_;
   bool snapshot_done_ = false;
   std::optional<Error> log_error_;
 };
 
-std::unique_ptr<ServerHooks> make_volume();
+// One that replicates, or one that is paused.
+std::unique_ptr<ServerHooks> make_volume(SharedState& shared);
 
 }  // namespace walfs

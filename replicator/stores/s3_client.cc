@@ -1,5 +1,6 @@
 #include "replicator/stores/s3_client.h"
 
+#include <algorithm>
 #include <chrono>
 #include <ctime>
 #include <random>
@@ -15,11 +16,19 @@ using Clock = std::chrono::steady_clock;
 
 constexpr const char* kEmptySha256 =
     "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+constexpr unsigned kPauseMaxMs = 5 * 60'000;
 constexpr int64_t kMinClockOffsetS = 60;  // Services tolerate 15 minutes; less is not the cause.
 
 uint64_t random_number() {
   thread_local std::mt19937_64 generator{std::random_device{}()};
   return generator();
+}
+
+void wait_for_turn(RequestRate& rate) {
+  const auto now = Clock::now().time_since_epoch();
+  const int64_t now_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
+  const int64_t begin_ns = rate.reserve(now_ns);
+  if (begin_ns > now_ns) std::this_thread::sleep_for(std::chrono::nanoseconds(begin_ns - now_ns));
 }
 
 uint64_t ms_since(Clock::time_point start) {
@@ -40,7 +49,8 @@ S3Client::S3Client(S3Url url, Credentials credentials, const StoreOptions& optio
       target_(s3_target(url_)),
       credentials_(std::move(credentials)),
       retry_budget_ms_(options.retry_budget_ms),
-      http_({options.connect_timeout_ms, options.request_timeout_ms, ca_bundle}) {}
+      http_({options.connect_timeout_ms, options.request_timeout_ms, ca_bundle}),
+      rate_(options.max_request_rate) {}
 
 int64_t S3Client::now_s() const {
   return static_cast<int64_t>(std::time(nullptr)) + clock_offset_s_;
@@ -85,7 +95,26 @@ bool S3Client::adjust_clock(const HttpResponse& response) {
   return true;
 }
 
+// Waits for the end of a pause, or gives its reason if that is too far away.
+Status S3Client::sit_out_pause() {
+  Clock::time_point end;
+  {
+    const std::scoped_lock lock(pause_mutex_);
+    end = pause_end_;
+    if (end > Clock::now() + std::chrono::milliseconds(retry_budget_ms_)) return pause_error_;
+  }
+  std::this_thread::sleep_until(end);
+  return {};
+}
+
+void S3Client::begin_pause(unsigned retry_after_ms, const Error& error) {
+  const std::scoped_lock lock(pause_mutex_);
+  pause_end_ = Clock::now() + std::chrono::milliseconds(std::min(retry_after_ms, kPauseMaxMs));
+  pause_error_ = error;
+}
+
 Result<S3Reply> S3Client::call(const S3Call& call) {
+  WALFS_TRY(sit_out_pause());
   std::string payload_sha256 = kEmptySha256;
   if (call.body != nullptr) {
     WALFS_ASSIGN(payload_sha256, body_sha256(*call.body));
@@ -94,14 +123,15 @@ Result<S3Reply> S3Client::call(const S3Call& call) {
   S3Reply reply;
   bool clock_adjusted = false;
   for (unsigned tries = 1;; ++tries) {
+    wait_for_turn(rate_);
     reply.response = send_once(call, payload_sha256);
     reply.error.reset();
     const HttpFault fault = reply.response.fault;
     unsigned retry_after_ms = 0;
     if (fault == HttpFault::kNone) {
-      if (reply.response.status >= 300 || call.error_in_success) {
-        reply.error = parse_s3_error(reply.response.body);
-      }
+      // A success can carry an error, too: some services and proxies send the status first. No
+      // object of ours looks like one.
+      reply.error = parse_s3_error(reply.response.body);
       const S3Verdict verdict = s3_verdict(reply.response, reply.error);
       if (verdict == S3Verdict::kFinal) return reply;
       if (verdict == S3Verdict::kWrongClock) {
@@ -120,8 +150,10 @@ Result<S3Reply> S3Client::call(const S3Call& call) {
     const auto delay =
         retry_delay_ms(tries, random_number(), retry_after_ms, ms_since(start), retry_budget_ms_);
     if (!delay) {
-      return fault == HttpFault::kNone ? error(call, reply)
-                                       : s3_fault(url_, call.action, reply.response);
+      if (fault != HttpFault::kNone) return s3_fault(url_, call.action, reply.response);
+      const Error failure = error(call, reply);
+      if (retry_after_ms > 0) begin_pause(retry_after_ms, failure);
+      return failure;
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(*delay));
   }

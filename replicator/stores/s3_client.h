@@ -2,12 +2,15 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "replicator/stores/http_client.h"
+#include "replicator/stores/request_rate.h"
 #include "replicator/stores/s3_error.h"
 #include "replicator/stores/sigv4.h"
 #include "replicator/stores/store_url.h"
@@ -22,7 +25,6 @@ struct S3Call {
   std::vector<NameValue> headers;
   const ObjectBody* body = nullptr;
   uint64_t max_response = kMaxS3XmlSize;
-  bool error_in_success = false;  // A 200 may hold an error document.
 };
 
 struct S3Reply {
@@ -38,6 +40,8 @@ class S3Client {
            const std::string& ca_bundle);
 
   // The last answer, good or bad; an Error when there was none or when the retry budget is spent.
+  // If the service then asked for a longer pause (Retry-After), calls wait for its
+  // end or fail at once.
   Result<S3Reply> call(const S3Call& call);
   // The Error for an answer that the caller cannot use.
   Error error(const S3Call& call, const S3Reply& reply) const;
@@ -46,7 +50,8 @@ class S3Client {
 
  private:
   HttpResponse send_once(const S3Call& call, const std::string& payload_sha256);
-  // kNoRetry: give the reply back. Otherwise the time to wait before the next try.
+  Status sit_out_pause();
+  void begin_pause(unsigned retry_after_ms, const Error& error);
   bool adjust_clock(const HttpResponse& response);
   int64_t now_s() const;
 
@@ -55,6 +60,10 @@ class S3Client {
   const Credentials credentials_;
   const unsigned retry_budget_ms_;
   HttpClient http_;
+  RequestRate rate_;
+  std::mutex pause_mutex_;
+  std::chrono::steady_clock::time_point pause_end_;  // Nobody asks before it.
+  Error pause_error_;
   std::atomic<int64_t> clock_offset_s_{0};  // Added to our clock to get the service's.
 };
 

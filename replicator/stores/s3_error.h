@@ -17,7 +17,7 @@ enum class S3Verdict {
   kWrongClock,  // The service's clock and ours differ: correct ours by its Date header.
 };
 
-// A 200 can still carry an error: CompleteMultipartUpload sends its status before it is done.
+// A 200 can still carry an error: its status was sent before the work was done.
 S3Verdict s3_verdict(const HttpResponse& response, const std::optional<S3ErrorBody>& body);
 
 // The Error for a failed answer. `action` says what was tried ("cannot upload log/0/1.seg").

@@ -95,7 +95,7 @@ std::string S3Store::full_key(const std::string& key) const {
 
 Status S3Store::put(const std::string& key, const ObjectBody& body, PutMode mode) {
   WALFS_TRY(check_key(key));
-  return s3_upload(client_, full_key(key), key, body, mode);
+  return s3_upload(client_, has_conditions_, full_key(key), key, body, mode);
 }
 
 Result<Bytes> S3Store::get(const std::string& key, uint64_t max_size) {
@@ -107,6 +107,11 @@ Result<Bytes> S3Store::get(const std::string& key, uint64_t max_size) {
   call.max_response = max_size;
   WALFS_ASSIGN(S3Reply reply, client_.call(call));
   if (!reply.ok()) return client_.error(call, reply);
+  if (reply.response.status != 200) {
+    return Error{Errc::kRetry, call.action + ": the store answers " +
+                                   std::to_string(reply.response.status) +
+                                   " instead of the object"};
+  }
   return std::move(reply.response.body);
 }
 

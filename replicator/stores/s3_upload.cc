@@ -24,9 +24,10 @@ std::string random_mark() {
 
 class Upload {
  public:
-  Upload(S3Client& client, std::string full_key, const std::string& key, const ObjectBody& body,
-         PutMode mode)
+  Upload(S3Client& client, std::atomic<bool>& has_conditions, std::string full_key,
+         const std::string& key, const ObjectBody& body, PutMode mode)
       : client_(client),
+        has_conditions_(has_conditions),
         key_(std::move(full_key)),
         action_("cannot upload " + key),
         body_(body),
@@ -38,16 +39,19 @@ class Upload {
 
  private:
   S3Call make_call(std::string method) const;
+  Result<S3Reply> call_if_absent(S3Call call);
   Status check_absent();
   Result<bool> is_ours();
   Result<bool> has_same_content(uint64_t size);
   Status settle(const S3Call& call, const S3Reply& reply);
+  Status confirm(const S3Reply& reply);
   Result<std::string> begin();
   Status send_parts(const std::string& upload_id, std::vector<std::string>& etags);
   Status complete(const std::string& upload_id, const std::vector<std::string>& etags);
   void abort(const std::string& upload_id);
 
   S3Client& client_;
+  std::atomic<bool>& has_conditions_;
   const std::string key_;
   const std::string action_;
   const ObjectBody& body_;
@@ -63,17 +67,44 @@ S3Call Upload::make_call(std::string method) const {
   return call;
 }
 
+// The request with the condition; where the service refuses that, without it after a look.
+Result<S3Reply> Upload::call_if_absent(S3Call call) {
+  if (has_conditions_) {
+    call.headers.emplace_back("if-none-match", "*");
+    WALFS_ASSIGN(S3Reply reply, client_.call(call));
+    const int status = reply.response.status;
+    if (status != 501 && status != 400) return reply;
+    call.headers.pop_back();
+  }
+  WALFS_TRY(check_absent());
+  WALFS_ASSIGN(S3Reply reply, client_.call(call));
+  if (reply.ok()) has_conditions_ = false;
+  return reply;
+}
+
 Status Upload::in_one_request() {
   S3Call call = make_call("PUT");
   call.body = &body_;
-  if (if_absent_) call.headers = {{"if-none-match", "*"}, {kMarkHeader, mark_}};
+  if (if_absent_) call.headers = {{kMarkHeader, mark_}};
   for (unsigned tries = 1;; ++tries) {
-    WALFS_ASSIGN(const S3Reply reply, client_.call(call));
-    if (reply.ok()) return {};
+    WALFS_ASSIGN(const S3Reply reply, if_absent_ ? call_if_absent(call) : client_.call(call));
+    if (reply.ok()) return confirm(reply);
     // 409 says that another request for this key is under way: who has won is known only after it.
     const bool undecided = if_absent_ && reply.response.status == 409;
     if (!undecided || tries == kConflictTriesMax) return settle(call, reply);
   }
+}
+
+// Anybody between us and the service can say 200. The service itself, which has checked the
+// content by its signed SHA-256, gives an ETag; without one it is asked whether it has the object.
+Status Upload::confirm(const S3Reply& reply) {
+  if (!header_value(reply.response.headers, "etag").empty()) return {};
+  S3Call call = make_call("HEAD");
+  WALFS_ASSIGN(const S3Reply there, client_.call(call));
+  if (!there.ok() && there.response.status != 404) return client_.error(call, there);
+  const std::string size = header_value(there.response.headers, "content-length");
+  if (there.ok() && size == std::to_string(body_.size)) return {};
+  return Error{Errc::kRetry, action_ + ": the store said that it has it, but it has not"};
 }
 
 // Turns a failed upload into success when what is there is what an earlier try of ours
@@ -162,9 +193,7 @@ Status Upload::complete(const std::string& upload_id, const std::vector<std::str
   S3Call call = make_call("POST");
   call.query = {{"uploadId", upload_id}};
   call.body = &request_body;
-  call.error_in_success = true;
-  if (if_absent_) call.headers = {{"if-none-match", "*"}};
-  WALFS_ASSIGN(const S3Reply reply, client_.call(call));
+  WALFS_ASSIGN(const S3Reply reply, if_absent_ ? call_if_absent(call) : client_.call(call));
   if (reply.ok()) return {};
   return settle(call, reply);
 }
@@ -196,9 +225,9 @@ uint64_t s3_part_size(uint64_t body_size) {
   return std::max(kS3PartSize, (needed + kMib - 1) / kMib * kMib);
 }
 
-Status s3_upload(S3Client& client, const std::string& full_key, const std::string& key,
-                 const ObjectBody& body, PutMode mode) {
-  Upload upload(client, full_key, key, body, mode);
+Status s3_upload(S3Client& client, std::atomic<bool>& has_conditions, const std::string& full_key,
+                 const std::string& key, const ObjectBody& body, PutMode mode) {
+  Upload upload(client, has_conditions, full_key, key, body, mode);
   return body.size > kS3PartSize ? upload.in_parts() : upload.in_one_request();
 }
 

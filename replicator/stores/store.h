@@ -67,6 +67,9 @@ class Store {
                                                size_t limit) = 0;
   // Also succeeds when there is no such object.
   virtual Status remove(const std::string& key) = 0;
+  // False once the store has refused a conditional request: a kIfAbsent put looks first and then
+  // puts, so that of racing writers the last one wins.
+  virtual bool has_conditional_put() const { return true; }
   // For people: the URL without credentials.
   virtual std::string describe() const = 0;
 };
@@ -77,6 +80,7 @@ struct StoreOptions {
   unsigned request_timeout_ms = 30000;  // Without any progress for that long a request is given up.
   unsigned connect_timeout_ms = 10000;
   unsigned retry_budget_ms = 20000;  // How long one call may go on trying; 0 = a single try.
+  unsigned max_request_rate = 0;     // Requests in a second, tries included; 0 = no limit.
 };
 
 // file:///absolute/dir or s3://bucket/prefix?endpoint=...&region=...; kUsage for anything else.

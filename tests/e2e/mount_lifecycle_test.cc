@@ -208,14 +208,93 @@ int write_until_error(const std::string& path) {
   return 1;
 }
 
-TEST(MountLifecycle, AKilledServerLeavesNoProcessAndNoMount) {
+// How many rounds of writes succeeded until the file `stop` appeared.
+int write_until_stopped(const std::string& path, const std::string& stop) {
+  int fd = open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644);
+  char page[4096] = {};
+  for (int i = 0; access(stop.c_str(), F_OK) != 0; ++i) {
+    if (pwrite(fd, page, sizeof page, (i % 64) * 4096) < 0) return 1;
+    if (i % 16 == 0 && fsync(fd) != 0) return 2;
+  }
+  return 0;
+}
+
+int server_of(const MountedDirectory& mounted) {
+  const auto status = control_request(mounted.path(), {{"command", "status"}}, 30000);
+  return status ? status->value("server_pid", 0) : 0;
+}
+
+TEST(MountLifecycle, AServerThatIsKilledIsReplaced) {
   MountedDirectory mounted;
-  Child writer([&] { return write_until_error(mounted.path("file")); });
+  TemporaryDirectory outside;
+  const std::string stop = outside.path() + "/stop";
+  Child writer([&] { return write_until_stopped(mounted.path("file"), stop); });
   ASSERT_TRUE(wait_until([&] { return std::filesystem::exists(mounted.source() + "/file"); }));
   ASSERT_EQ(kill(mounted.pid("server_pid"), SIGKILL), 0);
+  write_through(mounted, "other");
+  std::ofstream(stop) << "now";
   EXPECT_EQ(writer.wait(), 0);
-  EXPECT_TRUE(all_ended(mounted));
-  EXPECT_FALSE(mount_at(mounted.path()));
+  EXPECT_NE(server_of(mounted), mounted.pid("server_pid"));
+}
+
+// The flusher waits for an answer of the server before the mount is ready.
+TEST(MountLifecycle, AServerThatDiesBeforeTheMountIsReadyIsReplaced) {
+  setenv("WALFS_CRASH_POINTS", "read:2", 1);
+  for (int i = 0; i < 3; ++i) {
+    MountedDirectory mounted;
+    ASSERT_GT(mounted.pid("server_pid"), 0);
+  }
+  unsetenv("WALFS_CRASH_POINTS");
+}
+
+// The same program stands for the next version.
+TEST(MountLifecycle, AnUpgradeIsNotNoticed) {
+  MountedDirectory mounted;
+  TemporaryDirectory outside;
+  const std::string stop = outside.path() + "/stop";
+  Child writer([&] { return write_until_stopped(mounted.path("file"), stop); });
+  ASSERT_TRUE(wait_until([&] { return std::filesystem::exists(mounted.source() + "/file"); }));
+  const std::string binary = outside.path() + "/walfs-next";
+  std::filesystem::copy_file(walfs_binary(), binary);
+  for (int i = 0; i < 3; ++i) {
+    const Output output = run_program({binary, "upgrade", mounted.path()});
+    EXPECT_EQ(output.status, 0) << output.text;
+  }
+  std::ofstream(stop) << "now";
+  EXPECT_EQ(writer.wait(), 0);
+  const auto status = control_request(mounted.path(), {{"command", "status"}}, 30000);
+  ASSERT_TRUE(status);
+  EXPECT_EQ(status->value("keeper_pid", 0), mounted.pid("keeper_pid"));
+  for (const char* who : {"keeper_pid", "server_pid", "flusher_pid"}) {
+    const std::string link = "/proc/" + std::to_string(status->value(who, 0)) + "/exe";
+    EXPECT_EQ(std::filesystem::read_symlink(link), binary) << who;
+  }
+}
+
+TEST(MountLifecycle, AnUpgradeOfWhatIsNotMountedSaysSo) {
+  TemporaryDirectory outside;
+  const Output output = run_program({walfs_binary(), "upgrade", outside.path()});
+  EXPECT_EQ(output.status, 1);
+  EXPECT_NE(output.text.find(outside.path()), std::string::npos) << output.text;
+}
+
+// A server that is stopped is alive, and serves nobody.
+TEST(MountLifecycle, AServerThatHangsIsReplaced) {
+  MountedDirectory mounted;
+  ASSERT_EQ(kill(mounted.pid("server_pid"), SIGSTOP), 0);
+  write_through(mounted, "file");
+  EXPECT_NE(server_of(mounted), mounted.pid("server_pid"));
+}
+
+// Nothing is queued then: the request is lost to those who look at the device.
+TEST(MountLifecycle, AServerThatHangsWithTheOnlyRequestIsReplaced) {
+  setenv("WALFS_CRASH_POINTS", "read:200,stop", 1);
+  MountedDirectory mounted;
+  unsetenv("WALFS_CRASH_POINTS");
+  const int first = server_of(mounted);
+  for (int i = 0; i < 1000 && server_of(mounted) == first; ++i)
+    write_through(mounted, "file" + std::to_string(i));
+  EXPECT_NE(server_of(mounted), first);
 }
 
 TEST(MountLifecycle, KeeperAndServerKilledTogetherLeaveNoProcessAndNoMount) {

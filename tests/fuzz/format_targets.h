@@ -103,28 +103,14 @@ inline void check_segment_as_it_is(ByteView object) {
   check_plan(nothing, &*index);
 }
 
-// As it is; with its checksums made right, as a fuzzer hardly ever hits those; and as an index
-// without compression, which would hide it from the fuzzer.
-inline void check_segment(ByteView object) {
-  check_segment_as_it_is(object);
-  if (object.size() >= kSegmentHeaderSize + kSegmentTrailerSize) {
-    Bytes summed(object.begin(), object.end());
-    const size_t trailer = summed.size() - kSegmentTrailerSize;
-    const uint64_t offset = get_u64(summed, trailer);
-    if (offset <= trailer) {
-      put_u64(summed, trailer + 16,
-              stored_hash(ByteView(summed).subspan(offset, trailer - offset)));
-    }
-    Bytes covered(summed.begin(), summed.begin() + kSegmentHeaderSize);
-    covered.insert(covered.end(), summed.begin() + static_cast<std::ptrdiff_t>(trailer),
-                   summed.begin() + static_cast<std::ptrdiff_t>(trailer + 24));
-    put_u64(summed, trailer + 24, stored_hash(covered));
-    check_segment_as_it_is(summed);
-  }
+// The positions and an index without compression, made a segment with such flags.
+inline void check_segment_index(ByteView object, uint16_t flags) {
   if (object.size() < 16) return;
   ByteWriter out;
   out.bytes(as_bytes("walfsseg"));
-  out.u64(1);  // The version; no flags.
+  out.u16(1);
+  out.u16(flags);
+  out.u32(0);
   out.bytes(object.first(16));
   const Bytes header = out.data();
   const ByteView index = object.subspan(16);
@@ -143,6 +129,28 @@ inline void check_segment(ByteView object) {
   out.bytes(stored);
   out.bytes(trailer.data());
   check_segment_as_it_is(out.data());
+}
+
+// As it is; with its checksums made right, as a fuzzer hardly ever hits those; and as an index
+// without compression, which would hide it from the fuzzer.
+inline void check_segment(ByteView object) {
+  check_segment_as_it_is(object);
+  if (object.size() >= kSegmentHeaderSize + kSegmentTrailerSize) {
+    Bytes summed(object.begin(), object.end());
+    const size_t trailer = summed.size() - kSegmentTrailerSize;
+    const uint64_t offset = get_u64(summed, trailer);
+    if (offset <= trailer) {
+      put_u64(summed, trailer + 16,
+              stored_hash(ByteView(summed).subspan(offset, trailer - offset)));
+    }
+    Bytes covered(summed.begin(), summed.begin() + kSegmentHeaderSize);
+    covered.insert(covered.end(), summed.begin() + static_cast<std::ptrdiff_t>(trailer),
+                   summed.begin() + static_cast<std::ptrdiff_t>(trailer + 24));
+    put_u64(summed, trailer + 24, stored_hash(covered));
+    check_segment_as_it_is(summed);
+  }
+  check_segment_index(object, 0);
+  check_segment_index(object, 1);
 }
 
 inline void check_snapshot_as_it_is(ByteView object) {

@@ -19,6 +19,7 @@
 
 #include "fs/mount/operations.h"
 #include "fs/mount/session.h"
+#include "tests/support/test_records.h"
 
 namespace walfs::test {
 
@@ -33,7 +34,7 @@ struct FakeReply {
       std::memcpy(&value, body.data() + offset, sizeof value);
     return value;
   }
-  std::string text() const { return {body.begin(), body.end()}; }
+  std::string text() const { return {reinterpret_cast<const char*>(body.data()), body.size()}; }
 };
 
 // A request's body, put together from structs, strings and bytes.
@@ -63,14 +64,14 @@ class FakeBody {
 class FakeFuse {
  public:
   FakeFuse(int backing_fd, FileObserver& observer, int threads = 4)
-      : operations_(backing_fd, observer) {
+      : operations_(backing_fd, observer, records_.records()) {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) std::abort();
     kernel_ = ends[0];
     device_ = ends[1];
     int room = 4 << 20;
     for (int end : ends) setsockopt(end, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room);
-    auto session = Session::create(device_, operations_, {threads, 0});
+    auto session = Session::create(device_, operations_, records_.journal(), {threads, 0});
     if (!session) std::abort();
     session_ = std::move(*session);
     reader_ = std::thread([this] { read_replies(); });
@@ -169,6 +170,7 @@ class FakeFuse {
     }
   }
 
+  TestRecords records_;
   Operations operations_;
   std::unique_ptr<Session> session_;
   int kernel_ = -1;

@@ -5,6 +5,7 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <map>
@@ -42,6 +43,15 @@ class MemoryStore : public Store {
     const std::scoped_lock lock(mutex_);
     faults_.clear();
   }
+
+  // From now on kIfAbsent replaces what is there.
+  void ignore_conditions() {
+    const std::scoped_lock lock(mutex_);
+    ignores_conditions_ = true;
+  }
+  // As a store that has refused a condition.
+  void refuse_conditions() { has_conditions_ = false; }
+  bool has_conditional_put() const override { return has_conditions_; }
 
   // From now on every request waits.
   void block() {
@@ -114,7 +124,7 @@ class MemoryStore : public Store {
       return Error{Errc::kIo, "the body of " + key + " is shorter than it says"};
     }
     const std::scoped_lock lock(mutex_);
-    if (mode == PutMode::kIfAbsent && objects_.contains(key)) {
+    if (mode == PutMode::kIfAbsent && !ignores_conditions_ && objects_.contains(key)) {
       return Error{Errc::kConflict, key + " is there already"};
     }
     objects_[key] = std::move(bytes);
@@ -205,6 +215,8 @@ class MemoryStore : public Store {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   bool blocked_ = false;
+  bool ignores_conditions_ = false;
+  std::atomic<bool> has_conditions_{true};
   std::vector<Fault> faults_;
   std::vector<Request> requests_;
   std::map<std::string, Bytes> objects_;

@@ -76,12 +76,24 @@ class ReplicaBuilder {
 
   // The next point by chance, into the open segment.
   void add() { add(log_.next()); }
+  void add_partial() {
+    Point point = log_.next();
+    point.partial = true;
+    add(std::move(point));
+  }
+  bool is_partial(Position position) const { return partial_.contains(position); }
+  // The last point up to there that is not partial.
+  Position complete_before(Position position) const {
+    while (is_partial(position)) position = Position{position.value - 1};
+    return position;
+  }
   void add(Point point) {
     point.position = last().next();
     point.time_ns = time_of(point.position);
     Model state = states_.rbegin()->second;
     state.apply(point);
     states_.emplace(point.position, std::move(state));
+    if (point.partial) partial_.insert(point.position);
     open_.push_back(std::move(point));
   }
   void seal() {
@@ -149,6 +161,7 @@ class ReplicaBuilder {
   MemoryStore& store_;
   RandomLog log_;
   std::map<Position, Model> states_;
+  std::set<Position> partial_;
   std::vector<Point> open_;
   std::vector<Position> segment_ends_;
 };

@@ -41,8 +41,8 @@ class ReplicatedDirectory {
   ReplicatedDirectory& operator=(const ReplicatedDirectory&) = delete;
 
   Output try_mount(const std::vector<std::string>& options = {}) {
-    std::vector<std::string> words = {walfs_binary(), "mount",     source_,
-                                      mountpoint_,    "--replica", url_};
+    std::vector<std::string> words = {walfs_binary(), "mount", source_,      mountpoint_,
+                                      "--replica",    url_,    "--log-file", log_file()};
     words.insert(words.end(), options.begin(), options.end());
     Output output = run_program(words, Seconds(60));
     if (output.status == 0) note_processes();
@@ -65,8 +65,22 @@ class ReplicatedDirectory {
     while (!output.text.empty() && output.text.back() == '\n') output.text.pop_back();
     return output.status == 0 ? output.text : "";
   }
+  // The process that serves now; 0 while there is none.
+  pid_t server() const {
+    if (pids_.empty()) return 0;
+    const std::string keeper = "/proc/" + std::to_string(pids_.front());
+    std::ifstream children(keeper + "/task/" + std::to_string(pids_.front()) + "/children");
+    for (pid_t pid = 0; children >> pid;) {
+      std::ifstream file("/proc/" + std::to_string(pid) + "/cmdline", std::ios::binary);
+      std::string line;
+      std::getline(file, line);
+      if (line.find("serve-internal") != std::string::npos) return pid;
+    }
+    return 0;
+  }
   // All processes at once, as if the machine lost them; what is left of the mount is detached.
   void crash() {
+    if (const pid_t now = server(); now > 0) pids_.push_back(now);
     for (const int pid : pids_) kill(pid, SIGKILL);
     EXPECT_TRUE(wait_until([&] {
       return std::all_of(pids_.begin(), pids_.end(), [](int pid) { return has_ended(pid); });
@@ -91,8 +105,9 @@ class ReplicatedDirectory {
   // Beside the source, for whatever a test needs.
   std::string beside(const std::string& name) const { return temporary_.path() + "/" + name; }
 
+  std::string log_file() const { return temporary_.path() + "/walfs.log"; }
   std::string log_tail() const {
-    std::ifstream log(source_ + "/.walfs/walfs.log");
+    std::ifstream log(log_file());
     std::vector<std::string> lines;
     for (std::string line; std::getline(log, line);) lines.push_back(line);
     std::string text = "\nlast lines of the log:\n";

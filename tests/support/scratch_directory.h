@@ -7,17 +7,18 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <string>
 
 #include "replicator/base/bytes.h"
+#include "tests/support/read_file.h"
 
 namespace walfs::test {
 
 class ScratchDirectory {
  public:
-  ScratchDirectory() {
-    path_ = std::filesystem::temp_directory_path().string() + "/walfs-unit-XXXXXX";
+  ScratchDirectory() : ScratchDirectory(std::filesystem::temp_directory_path().string()) {}
+  explicit ScratchDirectory(const std::string& parent) {
+    path_ = parent + "/walfs-unit-XXXXXX";
     if (mkdtemp(path_.data()) == nullptr) std::abort();
   }
   ~ScratchDirectory() {
@@ -38,8 +39,7 @@ class ScratchDirectory {
 };
 
 inline Bytes read_whole(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+  return read_file_as<Bytes>(path);
 }
 
 inline void write_whole(const std::string& path, ByteView bytes) {

@@ -16,8 +16,8 @@
 #include <thread>
 #include <vector>
 
+#include "replicator/epoch.h"
 #include "replicator/stores/store.h"
-#include "replicator/stores/store_probe.h"
 
 namespace walfs::testing {
 
@@ -161,11 +161,14 @@ TEST_P(StoreConformance, KeepsTheFirstOfTwoConditionalPuts) {
   EXPECT_EQ(get("claim"), "first");
 }
 
-TEST_P(StoreConformance, PassesTheProbeOfItsConditions) {
-  const auto works = conditional_put_works(store());
-  ASSERT_TRUE(works.ok()) << works.error().message;
-  EXPECT_TRUE(works.value());
-  EXPECT_TRUE(list("").empty());
+TEST_P(StoreConformance, KeepsTwoWritersApart) {
+  Epoch epoch;
+  epoch.number = 1;
+  epoch.token = "token";
+  const auto fencing = claim_epoch(store(), epoch);
+  ASSERT_TRUE(fencing.ok()) << fencing.error().message;
+  EXPECT_EQ(describe(*fencing), "conditional-put");
+  EXPECT_EQ(list(""), Keys{"epochs/000001.json"});
 }
 
 TEST_P(StoreConformance, LetsExactlyOneRacingWriterWin) {

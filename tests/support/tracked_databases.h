@@ -6,6 +6,8 @@
 
 #include <cstdlib>
 #include <map>
+#include <numeric>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -16,14 +18,16 @@
 
 namespace walfs::test {
 
-// The environment's WALFS_TEST_SEED alone, or so many seeds; WALFS_TEST_ROUNDS multiplies.
+// The environment's WALFS_TEST_SEED alone, or so many seeds from WALFS_TEST_FROM on;
+// WALFS_TEST_ROUNDS multiplies.
 inline std::vector<uint32_t> seeds(uint32_t count) {
-  if (const char* one = std::getenv("WALFS_TEST_SEED"))
-    return {static_cast<uint32_t>(std::strtoul(one, nullptr, 10))};
-  if (const char* rounds = std::getenv("WALFS_TEST_ROUNDS"))
-    count *= static_cast<uint32_t>(std::strtoul(rounds, nullptr, 10));
-  std::vector<uint32_t> all;
-  for (uint32_t seed = 1; seed <= count; ++seed) all.push_back(seed);
+  const auto number = [](const char* name, uint32_t otherwise) {
+    const char* text = std::getenv(name);
+    return text != nullptr ? static_cast<uint32_t>(std::strtoul(text, nullptr, 10)) : otherwise;
+  };
+  if (std::getenv("WALFS_TEST_SEED") != nullptr) return {number("WALFS_TEST_SEED", 0)};
+  std::vector<uint32_t> all(count * number("WALFS_TEST_ROUNDS", 1));
+  std::iota(all.begin(), all.end(), number("WALFS_TEST_FROM", 1));
   return all;
 }
 
@@ -31,21 +35,33 @@ class TrackedDatabases {
  public:
   using State = std::map<std::string, std::string>;  // Content by name; "" is no database.
 
-  explicit TrackedDatabases(TrackedDirectory& directory)
-      : directory_(directory), vfs_(directory.mount(), directory.source()) {
-    vfs_.after_change = [this] {
-      if (after_change && !inside_) {
-        inside_ = true;
-        after_change();
-        inside_ = false;
-      }
-    };
+  explicit TrackedDatabases(TrackedDirectory& directory) {
+    attach(directory);
     states_.emplace_back();
   }
   // What after_change refers to may be gone by then.
   ~TrackedDatabases() {
     after_change = nullptr;
     close_all();
+  }
+
+  // The applications die, perhaps in the middle of a call: nothing that they still do has an
+  // effect, and what was noted last stands.
+  void die() { vfs_->dead = true; }
+  bool dead() const { return vfs_->dead; }
+  // Of dead ones the connections end; those that come write to another mount.
+  void attach(TrackedDirectory& directory) {
+    close_all();
+    vfs_.reset();
+    directory_ = &directory;
+    vfs_.emplace(directory.mount(), directory.source());
+    vfs_->after_change = [this] {
+      if (after_change && !inside_ && !dead()) {
+        inside_ = true;
+        after_change();
+        inside_ = false;
+      }
+    };
   }
 
   // Called after each call of SQLite's that changed a file; what it does is not reported to it.
@@ -55,16 +71,17 @@ class TrackedDatabases {
   void open(const std::string& file, const std::string& pragmas = "", std::string as = "") {
     if (as.empty()) as = file;
     sqlite3* db = nullptr;
-    ASSERT_EQ(sqlite3_open_v2(directory_.source(file).c_str(), &db,
-                              SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, TrackedVfs::kName),
-              SQLITE_OK);
+    const int rc = sqlite3_open_v2(directory_->source(file).c_str(), &db,
+                                   SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, TrackedVfs::kName);
+    EXPECT_TRUE(rc == SQLITE_OK || dead()) << file << ": " << sqlite3_errmsg(db);
     connections_[as] = {db, file};
     if (!pragmas.empty()) exec(as, pragmas);
   }
   void close(const std::string& as) {
     const auto found = connections_.find(as);
     ASSERT_NE(found, connections_.end());
-    EXPECT_EQ(sqlite3_close(found->second.db), SQLITE_OK);
+    const int rc = sqlite3_close(found->second.db);
+    EXPECT_TRUE(rc == SQLITE_OK || dead()) << sqlite3_errstr(rc);
     connections_.erase(found);
   }
   void close_all() {
@@ -85,6 +102,7 @@ class TrackedDatabases {
         if (text != nullptr && first.empty()) first = reinterpret_cast<const char*>(text);
       }
       rc = rc == SQLITE_OK ? sqlite3_finalize(statement) : rc;
+      if (dead()) return "";
       if (rc != SQLITE_OK) ADD_FAILURE() << sql << ": " << sqlite3_errmsg(db);
       note();
     }
@@ -97,6 +115,11 @@ class TrackedDatabases {
   }
   const std::string& content(const std::string& file) { return now_[file]; }
   const State& now() const { return now_; }
+  // What was found after a crash, or made while nothing was mounted.
+  void set_now(State state) {
+    now_ = std::move(state);
+    if (states_.back() != now_) states_.push_back(now_);
+  }
 
   // The state as the databases are now, when no connection is in a transaction. Taken from the
   // files: a connection's cache also holds what SQLite never writes (pages on the freelist).
@@ -111,9 +134,9 @@ class TrackedDatabases {
   // I1, I6: each point is the state after some transaction, never an older one than the point
   // before it.
   void expect_points_are_states() {
-    directory_.seal();
+    directory_->seal();
     size_t at = 0;
-    for (const Position position : directory_.positions()) {
+    for (const Position position : directory_->positions()) {
       const State restored = restored_state(position);
       const size_t found = find_state(restored, at);
       ASSERT_LT(found, states_.size())
@@ -126,55 +149,13 @@ class TrackedDatabases {
   }
   // I2: the last point is the newest state.
   void expect_newest_restored() {
-    directory_.seal();
-    const State restored = restored_state(directory_.log().sealed());
+    directory_->seal();
+    const State restored = restored_state(directory_->log().sealed());
     const size_t found = find_state(restored, states_.size() - 1);
     EXPECT_LT(found, states_.size()) << describe(restored, states_.size() - 1);
   }
   size_t state_count() const { return states_.size(); }
-
- private:
-  // Without what lies behind the end that the header tells: SQLite ends a transaction that shrinks
-  // a database first, and cuts the file then.
-  static std::string without_tail(const std::string& content) {
-    const auto header = parse_database_header(
-        ByteView(reinterpret_cast<const uint8_t*>(content.data()), content.size()));
-    if (!header || !header->page_count) return content;
-    return content.substr(0, uint64_t{*header->page_count} * header->page_size);
-  }
-
-  struct Connection {
-    sqlite3* db = nullptr;
-    std::string file;
-  };
-
-  // The file overlaid with the committed frames of its log.
-  std::string database_content(const std::string& file) {
-    std::string content = directory_.mount().content(file);
-    const std::string log = directory_.mount().content(file + "-wal");
-    WalFollower follower;
-    follower.scan([&](uint64_t offset, std::span<uint8_t> into) {
-      const size_t size = offset < log.size() ? std::min(into.size(), log.size() - offset) : 0;
-      if (size > 0) std::memcpy(into.data(), log.data() + offset, size);
-      return size;
-    });
-    if (follower.database_pages() == 0) return content;
-    const size_t page_size = follower.page_size();
-    content.resize(follower.database_pages() * page_size);
-    for (const auto& [page, offset] : follower.pages_in_wal())
-      if (page <= follower.database_pages())
-        content.replace((page - 1) * page_size, page_size, log, offset, page_size);
-    return content;
-  }
-  State restored_state(Position position) {
-    const Tree tree = directory_.restored_tree(position);
-    State state;
-    for (const auto& [file, content] : now_) {
-      const auto found = tree.find(file);
-      state[file] = found != tree.end() ? without_tail(found->second.content) : "";
-    }
-    return state;
-  }
+  // The first state from `from` on that is the wanted one, or state_count().
   size_t find_state(const State& wanted, size_t from) const {
     for (size_t i = from; i < states_.size(); ++i) {
       bool same = true;
@@ -205,8 +186,50 @@ class TrackedDatabases {
     return text;
   }
 
-  TrackedDirectory& directory_;
-  TrackedVfs vfs_;
+  // Without what lies behind the end that the header tells: SQLite ends a transaction that shrinks
+  // a database first, and cuts the file then.
+  static std::string without_tail(const std::string& content) {
+    const auto header = parse_database_header(
+        ByteView(reinterpret_cast<const uint8_t*>(content.data()), content.size()));
+    if (!header || !header->page_count) return content;
+    return content.substr(0, uint64_t{*header->page_count} * header->page_size);
+  }
+
+ private:
+  struct Connection {
+    sqlite3* db = nullptr;
+    std::string file;
+  };
+
+  // The file overlaid with the committed frames of its log.
+  std::string database_content(const std::string& file) {
+    std::string content = directory_->mount().content(file);
+    const std::string log = directory_->mount().content(file + "-wal");
+    WalFollower follower;
+    follower.scan([&](uint64_t offset, std::span<uint8_t> into) {
+      const size_t size = offset < log.size() ? std::min(into.size(), log.size() - offset) : 0;
+      if (size > 0) std::memcpy(into.data(), log.data() + offset, size);
+      return size;
+    });
+    if (follower.database_pages() == 0) return content;
+    const size_t page_size = follower.page_size();
+    content.resize(follower.database_pages() * page_size);
+    for (const auto& [page, offset] : follower.pages_in_wal())
+      if (page <= follower.database_pages())
+        content.replace((page - 1) * page_size, page_size, log, offset, page_size);
+    return content;
+  }
+  State restored_state(Position position) {
+    const Tree tree = directory_->restored_tree(position);
+    State state;
+    for (const auto& [file, content] : now_) {
+      const auto found = tree.find(file);
+      state[file] = found != tree.end() ? without_tail(found->second.content) : "";
+    }
+    return state;
+  }
+  TrackedDirectory* directory_ = nullptr;
+  std::optional<TrackedVfs> vfs_;
   bool inside_ = false;
   std::map<std::string, Connection> connections_;
   State now_;
@@ -225,6 +248,7 @@ class TrackedWorkload {
     exec(
         "CREATE TABLE IF NOT EXISTS t(a INTEGER PRIMARY KEY, b); CREATE INDEX IF NOT EXISTS i ON "
         "t(b)");
+    exec("DROP TABLE IF EXISTS u");  // Of one that died in the middle of a step.
   }
   // One statement or a few that commit together.
   void step() {

@@ -12,12 +12,15 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <memory>
 #include <random>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "fs/mount/kept_descriptors.h"
 #include "fs/mount/operations.h"
+#include "tests/support/test_records.h"
 
 namespace walfs::test {
 
@@ -26,9 +29,33 @@ class TrackedMount {
   static constexpr size_t kPage = 4096;
 
   TrackedMount(int root_fd, FileObserver& observer, bool page_cache, uint32_t seed)
-      : operations_(root_fd, observer), page_cache_(page_cache), random_(seed) {}
+      : page_cache_(page_cache), random_(seed) {
+    attach_server(root_fd, observer);
+  }
 
-  Operations& operations() { return operations_; }
+  Operations& operations() { return *operations_; }
+
+  // The server dies between two requests. The kernel goes on: it knows the names and the open
+  // files, and has its dirty pages; the next server finds the nodes in the records.
+  void lose_server() {
+    std::map<int, FileDescriptor> kept;  // The keeper's; the server closes its own.
+    for (const auto& [node, lookups] : lookups_) {
+      const uint32_t index = NodeRecords::index_of(node);
+      NodeRecord& record = records_.state().nodes[index];
+      const auto file = open_.find(node);
+      record.lookups = lookups;
+      record.handles = record.writers =
+          file != open_.end() ? static_cast<uint32_t>(file->second.handles) : 0;
+      kept[kKeptDescriptorBase + static_cast<int>(index)].reset(
+          ::fcntl(operations_->nodes().get(node)->path_fd(), F_DUPFD_CLOEXEC, 0));
+    }
+    operations_.reset();
+    for (const auto& [number, fd] : kept) EXPECT_EQ(::dup2(fd.get(), number), number);
+  }
+  void attach_server(int root_fd, FileObserver& observer) {
+    server_records_ = std::make_unique<NodeRecords>(records_.state(), -1);
+    operations_ = std::make_unique<Operations>(root_fd, observer, *server_records_);
+  }
 
   // The node of a path, 0 if there is none.
   NodeId find(const std::string& path) {
@@ -49,10 +76,10 @@ class TrackedMount {
     if (node == 0) {
       const auto [parent, name] = split(path);
       Entry entry;
-      EXPECT_EQ(operations_.create(caller_, parent, name.c_str(), 0644, O_RDWR, entry), 0) << path;
+      EXPECT_EQ(operations_->create(caller_, parent, name.c_str(), 0644, O_RDWR, entry), 0) << path;
       node = note(entry);
     } else {
-      EXPECT_EQ(operations_.open(node, O_RDWR, false), 0) << path;
+      EXPECT_EQ(operations_->open(node, O_RDWR, false), 0) << path;
     }
     Open& file = open_[node];
     if (file.handles++ == 0) file.size = backing_size(node);
@@ -63,7 +90,7 @@ class TrackedMount {
     // The kernel keeps the time of a write to itself until then.
     if (std::exchange(open_.at(node).written, false))
       change(node, {.valid = AttributeChange::kMtimeNow});
-    operations_.release(node, O_RDWR);
+    operations_->release(node, O_RDWR);
     if (--open_.at(node).handles == 0) open_.erase(node);
     forget_if_gone(node);
   }
@@ -129,7 +156,8 @@ class TrackedMount {
   }
   void sync(NodeId node) {
     write_back(node);
-    const auto work = operations_.sync(caller_, node, true, [](int error) { EXPECT_EQ(error, 0); });
+    const auto work =
+        operations_->sync(caller_, node, true, [](int error) { EXPECT_EQ(error, 0); });
     if (work) work();
   }
   // Sends the dirty pages of one file, of all, or some of any.
@@ -172,13 +200,13 @@ class TrackedMount {
     const NodeId node = find(path);
     if (node == 0) return "";
     const Bytes bytes = read(node, 0, size(node));
-    return {bytes.begin(), bytes.end()};
+    return std::string(as_text(bytes));
   }
 
   void unlink(const std::string& path, bool directory = false) {
     const auto [parent, name] = split(path);
     const NodeId node = find(path);
-    EXPECT_EQ(operations_.unlink(parent, name.c_str(), directory), 0) << path;
+    EXPECT_EQ(operations_->unlink(parent, name.c_str(), directory), 0) << path;
     forget_if_gone(node);
   }
   void rename(const std::string& from, const std::string& to, unsigned flags = 0) {
@@ -187,31 +215,31 @@ class TrackedMount {
     // The kernel has looked both up.
     find(from);
     const NodeId replaced = find(to);
-    EXPECT_EQ(operations_.rename(parent, name.c_str(), new_parent, new_name.c_str(), flags), 0)
+    EXPECT_EQ(operations_->rename(parent, name.c_str(), new_parent, new_name.c_str(), flags), 0)
         << from << " to " << to;
     forget_if_gone(replaced);
   }
   void link(const std::string& from, const std::string& to) {
     const auto [parent, name] = split(to);
     Entry entry;
-    EXPECT_EQ(operations_.make_link(find(from), parent, name.c_str(), entry), 0) << to;
+    EXPECT_EQ(operations_->make_link(find(from), parent, name.c_str(), entry), 0) << to;
     note(entry);
   }
   void make_directory(const std::string& path) {
     const auto [parent, name] = split(path);
     Entry entry;
-    EXPECT_EQ(operations_.make_directory(caller_, parent, name.c_str(), 0755, entry), 0) << path;
+    EXPECT_EQ(operations_->make_directory(caller_, parent, name.c_str(), 0755, entry), 0) << path;
     note(entry);
   }
   void make_symlink(const std::string& target, const std::string& path) {
     const auto [parent, name] = split(path);
     Entry entry;
-    EXPECT_EQ(operations_.make_symlink(caller_, target.c_str(), parent, name.c_str(), entry), 0);
+    EXPECT_EQ(operations_->make_symlink(caller_, target.c_str(), parent, name.c_str(), entry), 0);
     note(entry);
   }
   void change(NodeId node, const AttributeChange& change) {
     struct stat after {};
-    EXPECT_EQ(operations_.set_attributes(node, change, after), 0);
+    EXPECT_EQ(operations_->set_attributes(node, change, after), 0);
   }
 
   // The kernel forgets what nobody has open, as it does when memory is short.
@@ -221,7 +249,7 @@ class TrackedMount {
         ++known;
         continue;
       }
-      operations_.forget(known->first, known->second);
+      operations_->forget(known->first, known->second);
       known = lookups_.erase(known);
     }
   }
@@ -239,10 +267,10 @@ class TrackedMount {
     const auto known = lookups_.find(node);
     struct stat attributes {};
     if (known == lookups_.end() || open_.contains(node) ||
-        operations_.get_attributes(node, attributes) != 0)
+        operations_->get_attributes(node, attributes) != 0)
       return;
     if (attributes.st_nlink != 0) return;
-    operations_.forget(node, known->second);
+    operations_->forget(node, known->second);
     lookups_.erase(known);
   }
   NodeId note(const Entry& entry) {
@@ -251,7 +279,7 @@ class TrackedMount {
   }
   NodeId lookup(NodeId parent, const std::string& name) {
     Entry entry;
-    return operations_.lookup(parent, name.c_str(), entry) == 0 ? note(entry) : 0;
+    return operations_->lookup(parent, name.c_str(), entry) == 0 ? note(entry) : 0;
   }
   std::pair<NodeId, std::string> split(const std::string& path) {
     const size_t slash = path.rfind('/');
@@ -260,19 +288,19 @@ class TrackedMount {
   }
   uint64_t backing_size(NodeId node) {
     struct stat attributes {};
-    EXPECT_EQ(operations_.get_attributes(node, attributes), 0);
+    EXPECT_EQ(operations_->get_attributes(node, attributes), 0);
     return static_cast<uint64_t>(attributes.st_size);
   }
   Bytes read_backing(NodeId node, uint64_t offset, size_t size) {
     Bytes bytes(size);
     size_t got = 0;
-    EXPECT_EQ(operations_.read(node, offset, bytes, got), 0);
+    EXPECT_EQ(operations_->read(node, offset, bytes, got), 0);
     bytes.resize(got);
     return bytes;
   }
   void send(NodeId node, uint64_t offset, ByteView data) {
     size_t written = 0;
-    EXPECT_EQ(operations_.write(node, offset, data, false, true, written), 0);
+    EXPECT_EQ(operations_->write(node, offset, data, false, true, written), 0);
     EXPECT_EQ(written, data.size());
   }
   void write_back_page(NodeId node, uint64_t page) {
@@ -286,7 +314,9 @@ class TrackedMount {
     file.dirty.erase(page);
   }
 
-  Operations operations_;
+  TestRecords records_;
+  std::unique_ptr<NodeRecords> server_records_;
+  std::unique_ptr<Operations> operations_;
   const bool page_cache_;
   std::mt19937 random_;
   const Caller caller_{0, 0, 1, 022};

@@ -37,6 +37,8 @@ class TrackedVfs {
 
   // Called after each call that changed a file.
   std::function<void()> after_change;
+  // The application is dead: nothing that it still tries has an effect. Files can be closed.
+  bool dead = false;
 
  private:
   struct File {
@@ -58,6 +60,7 @@ class TrackedVfs {
 
   static int on_open(sqlite3_vfs*, const char* name, sqlite3_file* file, int flags, int* out) {
     const std::string path = self->relative(name);
+    if (self->dead && !path.empty()) return SQLITE_CANTOPEN;
     const bool create = (flags & SQLITE_OPEN_CREATE) != 0;
     if (path.empty() || (!create && !self->mount_.exists(path)))
       return self->real_->xOpen(self->real_, name, file, flags, out);
@@ -88,14 +91,16 @@ class TrackedVfs {
   static int on_close(sqlite3_file* file) {
     const File entry = self->files_[file];
     self->files_.erase(file);
+    file->pMethods = entry.real;
+    if (self->dead) return entry.real->xClose(file);
     if (entry.shm != 0) self->mount_.close(entry.shm);
     self->mount_.close(entry.node);
-    file->pMethods = entry.real;
     const int rc = entry.real->xClose(file);
     changed();
     return rc;
   }
   static int on_read(sqlite3_file* file, void* data, int size, sqlite3_int64 offset) {
+    if (self->dead) return SQLITE_IOERR_READ;
     const Bytes bytes = self->mount_.read(self->files_[file].node, static_cast<uint64_t>(offset),
                                           static_cast<size_t>(size));
     std::memset(data, 0, static_cast<size_t>(size));
@@ -103,22 +108,26 @@ class TrackedVfs {
     return bytes.size() == static_cast<size_t>(size) ? SQLITE_OK : SQLITE_IOERR_SHORT_READ;
   }
   static int on_write(sqlite3_file* file, const void* data, int size, sqlite3_int64 offset) {
+    if (self->dead) return SQLITE_IOERR_WRITE;
     self->mount_.write(self->files_[file].node, static_cast<uint64_t>(offset),
                        ByteView(static_cast<const uint8_t*>(data), static_cast<size_t>(size)));
     changed();
     return SQLITE_OK;
   }
   static int on_truncate(sqlite3_file* file, sqlite3_int64 size) {
+    if (self->dead) return SQLITE_IOERR_TRUNCATE;
     self->mount_.truncate(self->files_[file].node, static_cast<uint64_t>(size));
     changed();
     return SQLITE_OK;
   }
   static int on_sync(sqlite3_file* file, int) {
+    if (self->dead) return SQLITE_IOERR_FSYNC;
     self->mount_.sync(self->files_[file].node);
     changed();
     return SQLITE_OK;
   }
   static int on_size(sqlite3_file* file, sqlite3_int64* size) {
+    if (self->dead) return SQLITE_IOERR_FSTAT;
     *size = static_cast<sqlite3_int64>(self->mount_.size(self->files_[file].node));
     return SQLITE_OK;
   }
@@ -129,11 +138,13 @@ class TrackedVfs {
   static int on_shm_map(sqlite3_file* file, int region, int size, int extend,
                         void volatile** mapped) {
     File& entry = self->files_[file];
+    if (self->dead) return SQLITE_IOERR_SHMMAP;
     if (entry.shm == 0) entry.shm = self->mount_.open(entry.path + "-shm");
     return entry.real->xShmMap(file, region, size, extend, mapped);
   }
   static int on_shm_unmap(sqlite3_file* file, int remove) {
     File& entry = self->files_[file];
+    if (self->dead) return entry.real->xShmUnmap(file, 0);
     if (entry.shm != 0) {
       self->mount_.close(entry.shm);
       entry.shm = 0;
@@ -146,6 +157,7 @@ class TrackedVfs {
   static int on_delete(sqlite3_vfs*, const char* name, int sync) {
     const std::string path = self->relative(name);
     if (path.empty()) return self->real_->xDelete(self->real_, name, sync);
+    if (self->dead) return SQLITE_IOERR_DELETE;
     if (!self->mount_.exists(path)) return SQLITE_IOERR_DELETE_NOENT;
     self->mount_.unlink(path);
     changed();
@@ -155,6 +167,7 @@ class TrackedVfs {
     const std::string path = self->relative(name);
     if (path.empty() || flags != SQLITE_ACCESS_EXISTS)
       return self->real_->xAccess(self->real_, name, flags, out);
+    if (self->dead) return SQLITE_IOERR_ACCESS;
     const NodeId node = self->mount_.find(path);
     *out = node != 0 && self->mount_.size(node) > 0 ? 1 : 0;
     return SQLITE_OK;

@@ -14,12 +14,12 @@
 
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <regex>
 #include <string>
 #include <vector>
+
+#include "tests/support/read_file.h"
 
 namespace walfs::test {
 
@@ -36,8 +36,7 @@ struct TreeEntry {
 using Tree = std::map<std::string, TreeEntry>;  // By path relative to the root, "" included.
 
 inline std::string read_whole_file(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+  return read_file_as<std::string>(path);
 }
 
 inline void read_entry_xattrs(const std::string& path, TreeEntry& entry) {

@@ -203,6 +203,7 @@ TEST_F(CatalogTest, HeaderIsKeptOverOpeningAgain) {
   header.epoch = 7;
   header.parent = Position::of(6, 3);
   header.position = Position::of(7, 9);
+  header.complete = Position::of(7, 8);
   ASSERT_TRUE(catalog_->set_header(header).ok());
   ASSERT_TRUE(catalog_->set_claimed().ok());
   ASSERT_TRUE(catalog_->set_snapshot_done().ok());
@@ -215,6 +216,7 @@ TEST_F(CatalogTest, HeaderIsKeptOverOpeningAgain) {
   EXPECT_EQ(read.epoch, 7U);
   EXPECT_EQ(read.parent, Position::of(6, 3));
   EXPECT_EQ(read.position, Position::of(7, 9));
+  EXPECT_EQ(read.complete, Position::of(7, 8));
   EXPECT_TRUE(read.claimed && read.snapshot_done && read.clean);
 }
 
@@ -226,6 +228,44 @@ TEST_F(CatalogTest, KnowsNothingThatWasNotCommittedAfterACrash) {
   EXPECT_EQ(after->header().position, Position::of(1, 1));
   EXPECT_EQ(files_of(*after).size(), 1U);
   EXPECT_THAT((*after->content(2))->hashes, ::testing::ElementsAre(77));
+}
+
+TEST_F(CatalogTest, KnowsWhichFilesPartialPointsHaveTorn) {
+  SetContent whole;
+  whole.id = 2;
+  whole.block_size = 512;
+  whole.size = 512;
+  whole.database = true;
+  whole.checksum = 0;
+  SetContent part = whole;
+  part.id = 3;
+  part.checksum.reset();
+  Point point;
+  point.position = Position::of(1, 1);
+  point.partial = true;
+  point.changes = {SetFile{2, {}}, SetFile{3, {}}, whole, part};
+  ASSERT_TRUE(catalog_->apply(point).ok());
+  ASSERT_TRUE(catalog_->commit(point.position).ok());
+  reopen();
+  EXPECT_EQ(catalog_->header().complete, Position{});
+  EXPECT_FALSE((*catalog_->content(2))->torn);
+  EXPECT_TRUE((*catalog_->content(3))->torn);
+  EXPECT_TRUE((*catalog_->content(3))->database);
+  std::vector<FileId> torn;
+  ASSERT_TRUE(catalog_
+                  ->for_each_file([&](const Catalog::FileRow& row) {
+                    if (row.torn) torn.push_back(row.id);
+                  })
+                  .ok());
+  EXPECT_EQ(torn, std::vector<FileId>{3});
+  whole.id = 3;
+  point.position = Position::of(1, 2);
+  point.partial = false;
+  point.changes = {whole};
+  ASSERT_TRUE(catalog_->apply(point).ok());
+  ASSERT_TRUE(catalog_->commit(point.position).ok());
+  EXPECT_EQ(catalog_->header().complete, point.position);
+  EXPECT_FALSE((*catalog_->content(3))->torn);
 }
 
 TEST_F(CatalogTest, KnowsAllThatWasCommittedAfterACrash) {

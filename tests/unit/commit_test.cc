@@ -27,6 +27,16 @@ SetContent merge(std::vector<Commit> commits, std::vector<std::unique_ptr<Commit
   return merge_commits(7, commits, buffers);
 }
 
+TEST(CommitBuffers, AreCountedWhileTheyLive) {
+  const uint64_t before = CommitBuffer::bytes_in_use();
+  auto small = CommitBuffer::make(1000, {});
+  auto large = CommitBuffer::make(size_t{8} << 20, "/tmp");
+  EXPECT_EQ(CommitBuffer::bytes_in_use(), before + 1000 + (size_t{8} << 20));
+  large.reset();
+  small.reset();
+  EXPECT_EQ(CommitBuffer::bytes_in_use(), before);
+}
+
 TEST(MergeCommits, KeepsTheLastVersionOfEachBlock) {
   std::vector<Commit> commits;
   commits.push_back(commit_of(4 * kBlock, {0, 2}, 'a'));

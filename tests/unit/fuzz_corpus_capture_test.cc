@@ -4,10 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 
 #include "tests/fuzz/targets.h"
+#include "tests/support/read_file.h"
 
 namespace walfs {
 namespace {
@@ -18,8 +17,7 @@ size_t run_corpus(const char* name, Check check) {
   const std::filesystem::path corpus = std::filesystem::path(WALFS_FUZZ_CORPUS) / name;
   for (const auto& entry : std::filesystem::directory_iterator(corpus)) {
     SCOPED_TRACE(entry.path().string());
-    std::ifstream in(entry.path(), std::ios::binary);
-    const Bytes bytes{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+    const auto bytes = test::read_file_as<Bytes>(entry.path());
     check(bytes);
     // Every beginning of it too, in steps that fall on no boundary.
     for (size_t size = 0; size < bytes.size(); size += 97) check(ByteView(bytes).first(size));

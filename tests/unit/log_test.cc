@@ -6,7 +6,9 @@
 #include <sys/mount.h>
 
 #include <filesystem>
+#include <random>
 
+#include "replicator/hash.h"
 #include "tests/support/log_model.h"
 #include "tests/support/replica_builder.h"
 #include "tests/support/scratch_directory.h"
@@ -99,6 +101,29 @@ TEST_F(LogTest, KnowsSinceWhenThereIsSomethingToSeal) {
   EXPECT_EQ(log_->open_since_ns(), 0);
 }
 
+TEST_F(LogTest, KnowsHowLargeTheOpenSegmentIs) {
+  EXPECT_EQ(log_->open_bytes(), 0U);
+  constexpr uint32_t kBlock = 65536;
+  std::minstd_rand random(1);
+  Bytes noise(size_t{32} * kBlock);
+  for (uint8_t& byte : noise) byte = static_cast<uint8_t>(random());
+  SetContent change;
+  change.id = 2;
+  change.block_size = kBlock;
+  change.size = noise.size();
+  for (uint64_t index = 0; index < 32; ++index) {
+    const ByteView block = ByteView(noise).subspan(index * kBlock, kBlock);
+    change.blocks.push_back({index, block_hash(index, block, kBlock), block, 0});
+  }
+  Point point;
+  point.changes.emplace_back(SetFile{2, {}});
+  point.changes.emplace_back(std::move(change));
+  ASSERT_TRUE(log_->append(point).ok());
+  EXPECT_GE(log_->open_bytes(), noise.size() / 2);
+  ASSERT_TRUE(log_->seal().ok());
+  EXPECT_EQ(log_->open_bytes(), 0U);
+}
+
 TEST_F(LogTest, CommitsTheCatalogWithTheSegment) {
   append();
   ASSERT_TRUE(log_->seal().ok());
@@ -159,6 +184,24 @@ TEST_F(LogTest, SealsAtTheSecondTryWhenTheSpoolWasAway) {
 }
 
 // What a kill leaves: the open segment is lost, and the catalog has heard of none of its points.
+TEST_F(LogTest, KnowsItsLastPointThatIsNotPartialThoughItIsOpenedAgain) {
+  append();
+  EXPECT_EQ(log_->complete(), at(1));
+  for (int i = 0; i < 2; ++i) {
+    Point point = random_.next();
+    point.partial = true;
+    ASSERT_TRUE(log_->append(point).ok());
+    EXPECT_TRUE(log_->partial());
+  }
+  ASSERT_TRUE(log_->seal().ok());
+  open(at(3));
+  EXPECT_TRUE(log_->partial());
+  EXPECT_EQ(log_->complete(), at(1));
+  EXPECT_EQ(append(), at(4));
+  EXPECT_FALSE(log_->partial());
+  EXPECT_EQ(log_->complete(), at(4));
+}
+
 TEST_F(LogTest, CrashLosesTheOpenSegmentInTheSpoolAndInTheCatalog) {
   append();
   ASSERT_TRUE(log_->seal().ok());

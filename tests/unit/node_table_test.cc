@@ -11,6 +11,7 @@
 
 #include "fs/mount/nodes.h"
 #include "fs/mount/null_hooks.h"
+#include "tests/support/test_records.h"
 
 namespace walfs {
 namespace {
@@ -37,7 +38,7 @@ class NodeTableTest : public testing::Test {
   NodeTableTest() {
     path_ = testing::TempDir() + "/walfs-nodes-XXXXXX";
     if (mkdtemp(path_.data()) == nullptr) std::abort();
-    table_ = std::make_unique<NodeTable>(open_path(""), stat_of(""), observer_);
+    table_ = std::make_unique<NodeTable>(open_path(""), stat_of(""), observer_, records_.records());
   }
   ~NodeTableTest() override {
     table_.reset();
@@ -64,6 +65,7 @@ class NodeTableTest : public testing::Test {
 
   std::string path_;
   CountingObserver observer_;
+  test::TestRecords records_;
   std::unique_ptr<NodeTable> table_;
 };
 

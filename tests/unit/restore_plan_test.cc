@@ -68,7 +68,11 @@ void expect_same(const MemoryStore& store, const RoutedPlan& routed, const Model
 void build(ReplicaBuilder& builder, size_t points) {
   std::vector<Position> ends = {builder.start()};
   for (size_t i = 0; i < points; ++i) {
-    builder.add();
+    if (i > 0 && builder.log().below(3) == 0) {
+      builder.add_partial();
+    } else {
+      builder.add();
+    }
     if (builder.log().below(4) == 0 || i + 1 == points) {
       builder.seal();
       ends = {builder.start()};
@@ -78,7 +82,8 @@ void build(ReplicaBuilder& builder, size_t points) {
   builder.put_snapshot(builder.start(), builder.start().next());
   const Position first = ends[builder.log().below(ends.size() - 1)];
   const uint64_t left = builder.last().value - first.value;
-  builder.put_snapshot(first, {first.value + 1 + builder.log().below(left)});
+  const Position last{first.value + 1 + builder.log().below(left)};
+  if (!builder.is_partial(last)) builder.put_snapshot(first, last);
 }
 
 TEST(RestorePlan, GivesTheStateOfAnyPointAsTheNaiveModelDoes) {  // I6, I9
@@ -94,14 +99,19 @@ TEST(RestorePlan, GivesTheStateOfAnyPointAsTheNaiveModelDoes) {  // I6, I9
       by_time.time_ns = ReplicaBuilder::time_of(target) + 500'000'000;
       for (const RestoreTarget& wanted : {by_position, by_time}) {
         const auto routed = make_restore_plan(store, wanted);
+        if (wanted.position && builder.is_partial(target)) {
+          RC_ASSERT(!routed.ok() && routed.error().code == Errc::kNothingThere);
+          continue;
+        }
         RC_ASSERT(routed.ok());
-        RC_ASSERT(routed->plan.position == target);
-        expect_same(store, *routed, builder.state(target));
+        RC_ASSERT(routed->plan.position == builder.complete_before(target));
+        expect_same(store, *routed, builder.state(routed->plan.position));
       }
     }
     const auto newest = make_restore_plan(store, {});
-    RC_ASSERT(newest.ok() && newest->plan.position == builder.last());
-    expect_same(store, *newest, builder.state(builder.last()));
+    const Position last = builder.complete_before(builder.last());
+    RC_ASSERT(newest.ok() && newest->plan.position == last);
+    expect_same(store, *newest, builder.state(last));
   }));
 }
 
@@ -159,6 +169,49 @@ TEST_F(Plan, UsesTheNewestSnapshotThatReachesBackFarEnough) {
   const auto early = make_restore_plan(store_, position(at(7)));
   ASSERT_TRUE(early.ok());
   EXPECT_EQ(early->route.snapshot.range.first, at(0));
+}
+
+TEST_F(Plan, EndsBeforePartialPointsThatNoCompleteOneFollows) {
+  builder_.put_snapshot(at(0), at(1));
+  for (int i = 0; i < 4; ++i) {
+    builder_.add_partial();
+    builder_.seal();
+  }
+  for (const auto& target :
+       {RestoreTarget{}, position(at(12)), time(ReplicaBuilder::time_of(at(16)) + 1)}) {
+    const auto routed = make_restore_plan(store_, target);
+    ASSERT_TRUE(routed.ok());
+    EXPECT_EQ(routed->plan.position, at(12));
+    expect_same(store_, *routed, builder_.state(at(12)));
+  }
+  builder_.add();
+  builder_.seal();
+  const auto routed = make_restore_plan(store_, {});
+  ASSERT_TRUE(routed.ok());
+  EXPECT_EQ(routed->plan.position, at(17));
+  expect_same(store_, *routed, builder_.state(at(17)));
+}
+
+TEST_F(Plan, ForAPartialPointSaysWhichPointIsBeforeIt) {
+  builder_.put_snapshot(at(0), at(1));
+  builder_.add_partial();
+  builder_.add_partial();
+  builder_.add();
+  builder_.seal();
+  const auto routed = make_restore_plan(store_, position(at(14)));
+  ASSERT_FALSE(routed.ok());
+  EXPECT_EQ(routed.error().code, Errc::kNothingThere);
+  EXPECT_THAT(routed.error().message, ::testing::HasSubstr(at(12).to_string()));
+  EXPECT_TRUE(make_restore_plan(store_, position(at(15))).ok());
+}
+
+TEST_F(Plan, OfASnapshotThatOnlyPartialPointsFollowIsTheSnapshot) {
+  builder_.put_snapshot(at(9), at(12));
+  builder_.add_partial();
+  builder_.seal();
+  const auto routed = make_restore_plan(store_, {});
+  ASSERT_TRUE(routed.ok());
+  EXPECT_EQ(routed->plan.position, at(12));
 }
 
 TEST_F(Plan, ReadsNoIndexBehindTheTargetAndNoData) {

@@ -2,10 +2,9 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 
 #include "tests/fuzz/s3_targets.h"
+#include "tests/support/read_file.h"
 
 namespace walfs {
 namespace {
@@ -14,8 +13,7 @@ TEST(S3FuzzCorpus, KeepsThePromisesOfTheParsers) {
   size_t files = 0;
   for (const auto& entry :
        std::filesystem::directory_iterator(std::string(WALFS_FUZZ_CORPUS) + "/s3_xml")) {
-    std::ifstream in(entry.path(), std::ios::binary);
-    const Bytes bytes{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+    const auto bytes = test::read_file_as<Bytes>(entry.path());
     for (size_t size = 0; size <= bytes.size(); ++size) {
       fuzz::check_s3_documents(ByteView(bytes).first(size));
       fuzz::check_s3_texts(as_text(ByteView(bytes).first(size)));

@@ -4,87 +4,28 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <ctime>
 
-#include "replicator/stores/s3_upload.h"
-#include "replicator/stores/store_probe.h"
-#include "tests/support/scripted_server.h"
+#include "tests/support/scripted_store.h"
 
 namespace walfs {
 namespace {
 
 using testing::answer;
-using testing::close_without_answer;
 using ::testing::HasSubstr;
+using testing::head;
 using testing::http_answer;
+using testing::impatient;
 using ::testing::Not;
+using testing::ok;
 using testing::RecordedRequest;
 using testing::s3_error_answer;
-using testing::ScriptedAnswer;
-using testing::ScriptedServer;
+using testing::Scripted;
 using testing::ScriptStep;
-using Then = ScriptedAnswer::Then;
-
-constexpr const char* kMark = "x-amz-meta-walfs-put";
-
-// A store whose server follows the script.
-class Scripted {
- public:
-  explicit Scripted(std::vector<ScriptStep> script, const StoreOptions& options = {})
-      : server_(std::move(script)) {
-    S3Url url;
-    url.bucket = "box";
-    url.prefix = "pre/fix";
-    url.endpoint = server_.url();
-    url.region = "here";
-    url.path_style = true;
-    store_ =
-        std::make_unique<S3Store>(url, Credentials{"the-id", "hunter2", "the-token"}, options, "");
-  }
-  S3Store* operator->() { return store_.get(); }
-  Store& store() { return *store_; }
-  Status put(const std::string& text, PutMode mode) {
-    return store_->put("key", ObjectBody::of(text), mode);
-  }
-  const std::vector<RecordedRequest>& requests() { return server_.stop(); }
-
- private:
-  ScriptedServer server_;
-  std::unique_ptr<S3Store> store_;
-};
-
-StoreOptions single_try() {
-  StoreOptions options;
-  options.retry_budget_ms = 0;
-  return options;
-}
-
-StoreOptions impatient() {
-  StoreOptions options = single_try();
-  options.request_timeout_ms = 50;
-  return options;
-}
-
-ScriptStep ok() {
-  return answer(http_answer("200 OK", ""));
-}
-ScriptStep slow_down() {
-  return answer(s3_error_answer("503 Service Unavailable", "SlowDown", "Retry-After: 0\r\n"));
-}
-ScriptStep precondition_failed() {
-  return answer(s3_error_answer("412 Precondition Failed", "PreconditionFailed"));
-}
-// A HEAD of the object that carries the mark of request `number`.
-ScriptStep head_with_mark_of(size_t number, Then then = Then::kKeep) {
-  return [number, then](const std::vector<RecordedRequest>& requests) {
-    return ScriptedAnswer{"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n" + std::string(kMark) + ": " +
-                              requests[number].header(kMark) + "\r\n\r\n",
-                          then};
-  };
-}
-ScriptStep head(const std::string& headers) {
-  return answer("HTTP/1.1 200 OK\r\n" + headers + "\r\n");
-}
+using testing::single_try;
+using testing::slow_down;
+using testing::Then;
 
 TEST(S3Store, SignsWhatItSends) {
   Scripted store({ok()});
@@ -128,6 +69,10 @@ TEST(S3Store, GivesUpAtTheEndOfItsBudget) {
 TEST(S3Store, DoesNotOutwaitItsBudgetForARetryAfter) {
   Scripted store({answer(s3_error_answer("503 Busy", "SlowDown", "Retry-After: 3000\r\n"))});
   EXPECT_EQ(store.put("text", PutMode::kPlain).error().code, Errc::kRetry);
+  // Nor does the next call ask before that.
+  const Status next = store.put("text", PutMode::kPlain);
+  EXPECT_EQ(next.error().code, Errc::kRetry);
+  EXPECT_THAT(next.error().message, HasSubstr("503 SlowDown"));
   EXPECT_EQ(store.requests().size(), 1U);
 }
 
@@ -153,6 +98,40 @@ TEST(S3Store, SeesThatABodyIsCutShort) {
   ASSERT_TRUE(bytes.ok()) << bytes.error().message;
   EXPECT_EQ(as_text(bytes.value()), "0123456789");
   EXPECT_EQ(store.requests().size(), 2U);
+}
+
+TEST(S3Store, TriesAgainAfterAnErrorInASuccess) {
+  const auto error = answer(s3_error_answer("200 OK", "InternalError", "ETag: \"0\"\r\n"));
+  Scripted put({error, ok()});
+  EXPECT_TRUE(put.put("text", PutMode::kPlain).ok());
+  EXPECT_EQ(put.requests().size(), 2U);
+  Scripted get({error, answer(http_answer("200 OK", "text"))});
+  EXPECT_EQ(as_text(get->get("key", 1000).value()), "text");
+}
+
+TEST(S3Store, BelievesASuccessWithoutAnETagOnlyWhenTheObjectIsThere) {
+  const auto says_ok = answer(http_answer("200 OK", "<html>Welcome to our network</html>"));
+  Scripted there({says_ok, head("Content-Length: 4\r\n")});
+  EXPECT_TRUE(there.put("text", PutMode::kIfAbsent).ok());
+  Scripted shorter({says_ok, head("Content-Length: 3\r\n")}, single_try());
+  EXPECT_EQ(shorter.put("text", PutMode::kIfAbsent).error().code, Errc::kRetry);
+  Scripted absent({says_ok, answer("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")},
+                  single_try());
+  EXPECT_EQ(absent.put("text", PutMode::kIfAbsent).error().code, Errc::kRetry);
+}
+
+TEST(S3Store, TakesNoOtherSuccessForAnObject) {
+  Scripted store({answer(http_answer("206 Partial Content", "te"))});
+  EXPECT_EQ(store->get("key", 100).error().code, Errc::kRetry);
+}
+
+TEST(S3Store, CountsTriesAgainstItsRate) {
+  StoreOptions options;
+  options.max_request_rate = 1;
+  Scripted store({slow_down(), ok()}, options);
+  const auto start = std::chrono::steady_clock::now();
+  ASSERT_TRUE(store.put("text", PutMode::kPlain).ok());
+  EXPECT_GE(std::chrono::steady_clock::now() - start, std::chrono::seconds(1));
 }
 
 TEST(S3Store, DoesNotReadMoreThanItMay) {
@@ -233,166 +212,6 @@ TEST(S3StoreClock, IsNamedAsTheCauseWhenACorrectionDoesNotHelp) {
   EXPECT_EQ(status.error().code, Errc::kDenied);
   EXPECT_THAT(status.error().message, HasSubstr("seconds behind its own; set the clock"));
   EXPECT_EQ(store.requests().size(), 2U);
-}
-
-// --- Conditional puts ---
-
-TEST(S3StoreIfAbsent, LosesAgainstAnObjectThatIsThere) {
-  Scripted store({precondition_failed()});
-  EXPECT_EQ(store.put("text", PutMode::kIfAbsent).error().code, Errc::kConflict);
-  ASSERT_EQ(store.requests().size(), 1U);
-  EXPECT_EQ(store.requests()[0].header("if-none-match"), "*");
-}
-
-TEST(S3StoreIfAbsent, KnowsItsOwnObjectAfterALostAnswer) {
-  Scripted store({close_without_answer(), precondition_failed(), head_with_mark_of(0)});
-  const Status status = store.put("text", PutMode::kIfAbsent);
-  EXPECT_TRUE(status.ok()) << status.error().message;
-  EXPECT_EQ(store.requests().at(2).method, "HEAD");
-}
-
-TEST(S3StoreIfAbsent, KnowsItsOwnObjectAfterAServerError) {
-  Scripted store({answer(s3_error_answer("500 Oops", "InternalError")), precondition_failed(),
-                  head_with_mark_of(0)});
-  EXPECT_TRUE(store.put("text", PutMode::kIfAbsent).ok());
-}
-
-// libcurl would send the request a second time by itself and hide that from us.
-TEST(S3StoreIfAbsent, SeesALostAnswerOnAReusedConnection) {
-  Scripted store({ok(), close_without_answer(), precondition_failed(), head_with_mark_of(1)});
-  ASSERT_TRUE(store.put("text", PutMode::kPlain).ok());
-  const Status status = store.put("text", PutMode::kIfAbsent);
-  EXPECT_TRUE(status.ok()) << status.error().message;
-  ASSERT_EQ(store.requests().size(), 4U);
-  EXPECT_EQ(store.requests()[1].connection, 0);
-}
-
-TEST(S3StoreIfAbsent, TellsAnothersObjectFromItsOwn) {
-  Scripted store({close_without_answer(), precondition_failed(),
-                  head("Content-Length: 4\r\nx-amz-meta-walfs-put: another\r\n")});
-  EXPECT_EQ(store.put("text", PutMode::kIfAbsent).error().code, Errc::kConflict);
-}
-
-TEST(S3StoreIfAbsent, ComparesTheContentWhenThereIsNoMark) {
-  const auto content = [](const std::string& text) {
-    return answer(http_answer("206 Partial Content", text));
-  };
-  Scripted same({close_without_answer(), precondition_failed(), head("Content-Length: 4\r\n"),
-                 content("text")});
-  EXPECT_TRUE(same.put("text", PutMode::kIfAbsent).ok());
-  Scripted other({close_without_answer(), precondition_failed(), head("Content-Length: 4\r\n"),
-                  content("TEXT")});
-  EXPECT_EQ(other.put("text", PutMode::kIfAbsent).error().code, Errc::kConflict);
-  Scripted longer({close_without_answer(), precondition_failed(), head("Content-Length: 5\r\n")});
-  EXPECT_EQ(longer.put("text", PutMode::kIfAbsent).error().code, Errc::kConflict);
-}
-
-TEST(S3StoreIfAbsent, AsksAgainWhileTheRaceIsUndecided) {
-  const auto undecided = answer(s3_error_answer("409 Conflict", "ConditionalRequestConflict"));
-  Scripted wins({undecided, ok()});
-  EXPECT_TRUE(wins.put("text", PutMode::kIfAbsent).ok());
-  Scripted loses({undecided, precondition_failed()});
-  EXPECT_EQ(loses.put("text", PutMode::kIfAbsent).error().code, Errc::kConflict);
-}
-
-TEST(S3StoreIfAbsent, SaysThatTheServiceHasNoConditions) {
-  Scripted store({answer(s3_error_answer("501 Not Implemented", "NotImplemented"))});
-  EXPECT_EQ(store.put("text", PutMode::kIfAbsent).error().code, Errc::kUnsupported);
-}
-
-TEST(S3StoreIfAbsent, IsFoundOutByTheProbeWhereItDoesNotWork) {
-  const auto removed = answer(http_answer("204 No Content", ""));
-  Scripted ignores({ok(), ok(), removed});
-  EXPECT_FALSE(conditional_put_works(ignores.store()).value());
-  EXPECT_EQ(ignores.requests().at(2).method, "DELETE");
-  Scripted refuses({answer(s3_error_answer("501 Not Implemented", "NotImplemented"))});
-  EXPECT_FALSE(conditional_put_works(refuses.store()).value());
-  Scripted fails({answer(s3_error_answer("403 Forbidden", "AccessDenied"))});
-  EXPECT_EQ(conditional_put_works(fails.store()).error().code, Errc::kDenied);
-}
-
-// --- Uploads in parts ---
-
-constexpr size_t kTwoParts = kS3PartSize + 5;
-
-ScriptStep upload_begun() {
-  return answer(http_answer("200 OK",
-                            "<InitiateMultipartUploadResult><UploadId>up/1</UploadId>"
-                            "</InitiateMultipartUploadResult>"));
-}
-ScriptStep part(const std::string& etag) {
-  return answer(http_answer("200 OK", "", "ETag: \"" + etag + "\"\r\n"));
-}
-ScriptStep completed() {
-  return answer(http_answer("200 OK", "<CompleteMultipartUploadResult/>"));
-}
-ScriptStep error_in_success(const std::string& code) {
-  return answer(s3_error_answer("200 OK", code));
-}
-
-TEST(S3StoreParts, GoUpOneAfterTheOther) {
-  Scripted store({upload_begun(), part("one"), part("two"), completed()});
-  const Status status = store.put(std::string(kTwoParts, 'x'), PutMode::kPlain);
-  ASSERT_TRUE(status.ok()) << status.error().message;
-  const auto& requests = store.requests();
-  ASSERT_EQ(requests.size(), 4U);
-  EXPECT_EQ(requests[0].target, "/box/pre/fix/key?uploads=");
-  EXPECT_EQ(requests[1].target, "/box/pre/fix/key?partNumber=1&uploadId=up%2F1");
-  EXPECT_EQ(requests[1].body.size(), kS3PartSize);
-  EXPECT_EQ(requests[2].body, "xxxxx");
-  EXPECT_THAT(requests[3].body, HasSubstr("<PartNumber>2</PartNumber><ETag>\"two\"</ETag>"));
-}
-
-TEST(S3StoreParts, AreCompletedAgainAfterAPassingErrorInASuccess) {
-  Scripted store(
-      {upload_begun(), part("one"), part("two"), error_in_success("InternalError"), completed()});
-  EXPECT_TRUE(store.put(std::string(kTwoParts, 'x'), PutMode::kPlain).ok());
-}
-
-TEST(S3StoreParts, AreAbortedAfterALastingErrorInASuccess) {
-  Scripted store({upload_begun(), part("one"), part("two"), error_in_success("InvalidPart"),
-                  answer(http_answer("204 No Content", ""))});
-  EXPECT_FALSE(store.put(std::string(kTwoParts, 'x'), PutMode::kPlain).ok());
-  ASSERT_EQ(store.requests().size(), 5U);
-  EXPECT_EQ(store.requests()[4].method, "DELETE");
-  EXPECT_EQ(store.requests()[4].target, "/box/pre/fix/key?uploadId=up%2F1");
-}
-
-TEST(S3StoreParts, AreAbortedWhenOneHasNoETag) {
-  Scripted store({upload_begun(), ok(), answer("HTTP/1.1 204 No Content\r\n\r\n")});
-  EXPECT_EQ(store.put(std::string(kTwoParts, 'x'), PutMode::kPlain).error().code, Errc::kDamaged);
-  EXPECT_EQ(store.requests().at(2).method, "DELETE");
-}
-
-TEST(S3StoreParts, AreFoundCompletedAfterALostAnswer) {
-  Scripted store({upload_begun(), part("one"), part("two"), close_without_answer(),
-                  answer(s3_error_answer("404 Not Found", "NoSuchUpload")), head_with_mark_of(0)});
-  const Status status = store.put(std::string(kTwoParts, 'x'), PutMode::kPlain);
-  EXPECT_TRUE(status.ok()) << status.error().message;
-}
-
-TEST(S3StoreParts, AreNotSentWhenTheObjectIsThere) {
-  Scripted store({head("Content-Length: 4\r\n")});
-  EXPECT_EQ(store.put(std::string(kTwoParts, 'x'), PutMode::kIfAbsent).error().code,
-            Errc::kConflict);
-  EXPECT_EQ(store.requests().size(), 1U);
-}
-
-TEST(S3StoreParts, LoseAgainstAnObjectThatCameMeanwhile) {
-  Scripted store({answer("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"), upload_begun(),
-                  part("one"), part("two"), precondition_failed(),
-                  answer(http_answer("204 No Content", ""))});
-  EXPECT_EQ(store.put(std::string(kTwoParts, 'x'), PutMode::kIfAbsent).error().code,
-            Errc::kConflict);
-  EXPECT_EQ(store.requests().at(4).header("if-none-match"), "*");
-}
-
-TEST(S3StoreParts, GrowWhenTheyWouldBeTooMany) {
-  EXPECT_EQ(s3_part_size(kTwoParts), kS3PartSize);
-  for (const uint64_t size :
-       {kS3PartSize * kS3PartsMax, kS3PartSize * kS3PartsMax + 1, uint64_t{5} << 40}) {
-    EXPECT_LE((size + s3_part_size(size) - 1) / s3_part_size(size), kS3PartsMax) << size;
-  }
 }
 
 // --- Ranges and lists ---

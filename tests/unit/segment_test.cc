@@ -106,6 +106,7 @@ TEST(SegmentCodec, GivesBackEveryPointAndEveryBlock) {
     for (size_t i = 0; i < count; ++i) {
       points.push_back(log.next());
       points.back().position = Position::of(3, i + 7);
+      points.back().partial = *rc::gen::inRange(0, 3) == 0;
     }
     const Bytes object = make_segment(points);
     const auto index = read_index(object);
@@ -115,6 +116,7 @@ TEST(SegmentCodec, GivesBackEveryPointAndEveryBlock) {
     RC_ASSERT(frames.ok() && index->points.size() == points.size());
     for (size_t i = 0; i < count; ++i) {
       RC_ASSERT(index->points[i].changes.size() == points[i].changes.size());
+      RC_ASSERT(index->points[i].partial == points[i].partial);
       for (size_t k = 0; k < points[i].changes.size(); ++k) {
         const auto* written = std::get_if<SetContent>(&points[i].changes[k]);
         if (written == nullptr) continue;
@@ -170,6 +172,34 @@ TEST(SegmentCodec, SaysThatANewerProgramIsNeededForAnotherVersion) {
   const auto index = read_index(object);
   ASSERT_FALSE(index.ok());
   EXPECT_EQ(index.error().code, Errc::kUnsupported);
+}
+
+// Who does not know what a partial point is must not take it for another.
+TEST(SegmentCodec, HasAFlagIfAPointIsPartialAndRefusesFlagsThatItDoesNotKnow) {
+  const Bytes data = noise(512, 1);
+  Point partial = block_point(2, data, 512);
+  partial.partial = true;
+  const Bytes plain = make_segment({block_point(1, data, 512)});
+  const Bytes flagged = make_segment({block_point(1, data, 512), partial});
+  EXPECT_EQ(plain[10], 0);
+  EXPECT_EQ(flagged[10], 1);
+  ASSERT_TRUE(read_index(flagged).ok());
+  Bytes spoilt = flagged;
+  spoilt[10] = 3;
+  const auto index = read_index(spoilt);
+  ASSERT_FALSE(index.ok());
+  EXPECT_EQ(index.error().code, Errc::kUnsupported);
+}
+
+TEST_F(Segment, HasNoFlagWhenItsPartialPointWasTakenBack) {
+  const Bytes data = noise(600, 1);
+  Point partial = block_point(2, data, 512);
+  partial.partial = true;
+  ASSERT_TRUE(writer_.add(block_point(1, data, 512)).ok());
+  ASSERT_TRUE(writer_.add(partial).ok());
+  writer_.undo();
+  ASSERT_TRUE(writer_.finish().ok());
+  EXPECT_EQ(bytes(), make_segment({block_point(1, data, 512)}));
 }
 
 TEST(SegmentCodec, ReadsOnlyHeaderIndexAndTrailerForAnIndex) {
@@ -285,12 +315,13 @@ struct Forgery {
   std::optional<uint64_t> index_offset;
   std::optional<uint32_t> index_size, index_raw_size;
   size_t data_size = 100;
+  uint16_t flags = 0;
 
   Bytes make() const {
     ByteWriter out;
     out.bytes(as_bytes("walfsseg"));
     out.u16(1);
-    out.u16(0);
+    out.u16(flags);
     out.u32(0);
     out.u64(Position::of(1, 1).value);
     out.u64(Position::of(1, 1).value);
@@ -346,6 +377,21 @@ Forgery one_point(uint64_t stored_size, uint64_t raw_size) {
 
 TEST(SegmentForgery, OfOnePointIsTakenAsLongAsItIsTrue) {
   EXPECT_TRUE(read_index(one_point(100, 512).make()).ok());
+}
+
+TEST(SegmentForgery, WithPartialPointsThatItDoesNotHaveIsRefused) {
+  const auto is_read = [](uint64_t count, uint64_t number) {
+    Forgery forgery = one_point(100, 512);
+    forgery.flags = 1;
+    forgery.index.varint(count);
+    if (count > 0) forgery.index.varint(number);
+    return read_index(forgery.make()).ok();
+  };
+  EXPECT_TRUE(is_read(1, 0));
+  EXPECT_FALSE(is_read(0, 0));
+  EXPECT_FALSE(is_read(1, 1));
+  EXPECT_FALSE(is_read(1, UINT64_MAX));
+  EXPECT_FALSE(is_read(2, 0));
 }
 
 TEST(SegmentForgery, WithFramesThatReachIntoTheIndexIsRefused) {

@@ -5,11 +5,10 @@
 #include <sqlite3.h>
 
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <string>
 
 #include "replicator/base/bytes.h"
+#include "tests/support/read_file.h"
 
 namespace walfs::testing {
 
@@ -52,10 +51,7 @@ class SqliteDirectory {
   }
   std::string path(const std::string& name) const { return path_ + "/" + name; }
   // The content, or nothing if there is no such file.
-  Bytes read(const std::string& name) const {
-    std::ifstream in(path(name), std::ios::binary);
-    return Bytes{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-  }
+  Bytes read(const std::string& name) const { return test::read_file_as<Bytes>(path(name)); }
   bool exists(const std::string& name) const { return std::filesystem::exists(path(name)); }
 
  private:

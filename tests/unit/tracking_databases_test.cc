@@ -92,7 +92,7 @@ class Kernel {
   void end() {
     if (!instant_) return;
     directory_.mount().write_back_all();
-    directory_.cut(std::move(*instant_));  // Or put off, until the next one.
+    directory_.cut(*instant_);  // Or put off, until the next one.
     instant_.reset();
   }
 

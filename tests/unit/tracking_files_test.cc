@@ -192,9 +192,9 @@ TEST_F(TrackingFiles, BlocksWithinAFileChange) {
   mount().write(node, 120'000, "BEHIND A HOLE");
   mount().sync(node);
   directory.cut();
-  EXPECT_EQ(
-      mount().operations().allocate(node, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 8192, 20'000),
-      0);
+  EXPECT_EQ(mount().operations().allocate(node, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 8192,
+                                          20'000, false),
+            0);
   mount().sync(node);
   directory.cut();
   mount().truncate(node, 30'001);

@@ -21,7 +21,7 @@ void write_alternately(const char* first, const char* second, bool page_cache, u
     if (!instant) return;
     directory.mount().write_back_all();
     // An instant from before a log's -shm was there is put off.
-    if (directory.cut(std::move(*instant))) ++made;
+    if (directory.cut(*instant)) ++made;
     instant.reset();
   };
   databases.after_change = [&] {
@@ -59,7 +59,7 @@ TEST(TrackingInstants, AnInstantThatLacksTheHeadOfANewLogIsPutOff) {
   databases.open("y.db", "PRAGMA journal_mode=WAL");
   databases.exec("y.db", kTable);
   directory.mount().write_back_all();
-  EXPECT_FALSE(directory.cut(std::move(instant)));
+  EXPECT_FALSE(directory.cut(instant));
   EXPECT_TRUE(directory.cut());
   databases.expect_newest_restored();
   databases.expect_points_are_states();
@@ -132,12 +132,33 @@ TEST(TrackingInstants, WhatALogHeldBeforeItsRestartBelongsToTheInstantBefore) {
   Cut instant = directory.take_instant();
   databases.exec("x.db", "PRAGMA wal_checkpoint(RESTART)");
   databases.exec("x.db", "UPDATE t SET b = randomblob(3000)");
-  ASSERT_TRUE(directory.cut(std::move(instant)));
+  ASSERT_TRUE(directory.cut(instant));
   directory.seal();
   EXPECT_EQ(directory.restored_tree(directory.log().sealed()).at("x.db").content,
             at_instant.at("x.db"));
   directory.cut();
   databases.expect_newest_restored();
+}
+
+// I3, I8: and what a file held that was removed, or replaced, since then.
+TEST(TrackingInstants, AFileThatGoesBetweenAnInstantAndItsCutIsInThatPointAsItWas) {
+  TrackedDirectory directory;
+  TrackedMount& mount = directory.mount();
+  mount.put("kept", "before");
+  mount.put("replaced", "before");
+  directory.cut();
+  for (const char* name : {"kept", "replaced", "new"}) mount.put(name, "at the instant");
+  const Cut instant = directory.take_instant();
+  mount.put("next", "after it");
+  mount.rename("next", "replaced");
+  for (const char* name : {"kept", "new"}) mount.unlink(name);
+  ASSERT_TRUE(directory.cut(instant));
+  directory.seal();
+  const Tree tree = directory.restored_tree(directory.log().sealed());
+  for (const char* name : {"kept", "replaced", "new"})
+    EXPECT_EQ(tree.at(name).content, "at the instant") << name;
+  directory.sync();
+  directory.expect_all_restored();
 }
 
 // I3: and nothing waits for frames of a log that is gone.
@@ -157,7 +178,7 @@ TEST(TrackingInstants, ALogMayEndBetweenAnInstantAndItsCut) {
     } else {
       databases.exec("x.db", "PRAGMA wal_checkpoint(TRUNCATE)");
     }
-    EXPECT_TRUE(directory.cut(std::move(instant)));
+    EXPECT_TRUE(directory.cut(instant));
     directory.cut();
     databases.expect_newest_restored();
   }
@@ -175,6 +196,25 @@ TEST(TrackingInstants, ALogThatEndedBeforeItsHeadWasToldIsNotWaitedFor) {
   databases.close("x.db");
   databases.open("x.db", "PRAGMA journal_mode=WAL");
   directory.cut();
+  databases.expect_newest_restored();
+}
+
+// A -shm that outlived a crash promises frames that were lost, until SQLite has recovered it.
+TEST(TrackingInstants, AHeadThatWasToldTooFarIsNotWaitedForOnceItIsToldAnew) {
+  TrackedDirectory directory;
+  TrackedDatabases databases(directory);
+  databases.open("x.db", kWal);
+  databases.exec("x.db", kTable);
+  const Cut recovered = directory.take_instant();
+  Cut stale = recovered;
+  ASSERT_EQ(stale.heads.size(), 1u);
+  stale.heads.front().frame += 2;
+  // No point is made meanwhile, so that what was told waits.
+  directory.cutter().begin_comparison();
+  EXPECT_FALSE(directory.cut(stale));
+  EXPECT_FALSE(directory.cut(recovered));
+  directory.cutter().end_comparison();
+  EXPECT_TRUE(directory.cut());
   databases.expect_newest_restored();
 }
 

@@ -1,49 +1,11 @@
-// The start: what is there when nobody has looked (I5), and the first upload beside an application
-// that writes (I9).
+// The start: what is there when nobody has looked (I5).
 #include <gtest/gtest.h>
 
-#include <thread>
-
 #include "replicator/segment.h"
-#include "tests/support/tracked_databases.h"
+#include "tests/support/unmounted_directory.h"
 
 namespace walfs::test {
 namespace {
-
-constexpr TrackedDirectory::Options kNotStarted{.start = false};
-
-void write_outside(const std::string& path, const std::string& content) {
-  std::ofstream out(path, std::ios::binary | std::ios::trunc);
-  out << content;
-}
-
-// A database made without us, by the usual VFS. With `hot`, its log is left behind.
-void make_database(const std::string& path, int rows, const char* mode, bool hot = false) {
-  sqlite3* db = nullptr;
-  ASSERT_EQ(sqlite3_open(path.c_str(), &db), SQLITE_OK);
-  sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, hot ? 1 : 0, nullptr);
-  const std::string sql = std::string(
-                              "PRAGMA page_size=1024; PRAGMA synchronous=OFF; PRAGMA "
-                              "journal_mode=") +
-                          mode + "; CREATE TABLE IF NOT EXISTS t(a INTEGER PRIMARY KEY, b);" +
-                          "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<" +
-                          std::to_string(rows) + ") INSERT INTO t(b) SELECT randomblob(700) FROM n";
-  EXPECT_EQ(sqlite3_exec(db, sql.c_str(), nullptr, nullptr, nullptr), SQLITE_OK);
-  EXPECT_EQ(sqlite3_close(db), SQLITE_OK);
-}
-
-// A database, and beside it the journal of a transaction that was under way when its process died.
-void make_database_with_hot_journal(const std::string& path, const std::string& elsewhere) {
-  make_database(elsewhere, 200, "DELETE");
-  sqlite3* db = nullptr;
-  ASSERT_EQ(sqlite3_open(elsewhere.c_str(), &db), SQLITE_OK);
-  EXPECT_EQ(sqlite3_exec(db, "PRAGMA cache_size=5; BEGIN; UPDATE t SET b=zeroblob(600)", nullptr,
-                         nullptr, nullptr),
-            SQLITE_OK);
-  std::filesystem::copy_file(elsewhere, path);
-  std::filesystem::copy_file(elsewhere + "-journal", path + "-journal");
-  sqlite3_close(db);
-}
 
 // How many blocks with bytes the segments behind a position hold.
 size_t blocks_after(TrackedDirectory& directory, Position position) {
@@ -327,102 +289,6 @@ TEST(TrackingStart, AnythingMayHaveChangedMeanwhile) {
       }
     }
   }
-}
-
-// I9: slices are read between SQLite's calls; the snapshot with the log is a committed state.
-class FirstUploads : public ::testing::TestWithParam<const char*> {};
-
-INSTANTIATE_TEST_SUITE_P(
-    TrackingStart, FirstUploads,
-    ::testing::Values("PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=20",
-                      "PRAGMA journal_mode=DELETE; PRAGMA synchronous=FULL; PRAGMA cache_size=5; "
-                      "PRAGMA cache_spill=5"),
-    [](const auto& test) { return std::string(test.param).find("WAL") < 30 ? "Wal" : "Delete"; });
-
-// I9.
-TEST_P(FirstUploads, WhileSqliteWritesItHasACommittedStateAtItsEnd) {
-  for (const uint32_t seed : seeds(4)) {
-    SCOPED_TRACE("seed " + std::to_string(seed));
-    TrackedDirectory directory({.page_cache = seed % 2 == 0, .seed = seed, .start = false});
-    make_database(directory.source("x.db"), 4000, "DELETE");
-    directory.start();
-    TrackedDatabases databases(directory);
-    databases.open("x.db", GetParam());
-    std::mt19937 random(seed);
-    bool read = false;
-    int calls = 0;
-    const int when = static_cast<int>(random() % 60);
-    databases.after_change = [&] {
-      // In the middle of a transaction, most likely.
-      if (++calls == when) {
-        directory.read_unread();
-        read = true;
-      }
-      if (random() % 3 == 0) directory.cut();
-    };
-    for (int i = 0; i < 12; ++i) {
-      databases.exec("x.db",
-                     "BEGIN; UPDATE t SET b = randomblob(700) WHERE a % 40 = " + std::to_string(i));
-      databases.exec("x.db", "DELETE FROM t WHERE a > 3000 AND a % 50 = " + std::to_string(i));
-      databases.exec("x.db", random() % 4 == 0 ? "ROLLBACK" : "COMMIT");
-    }
-    ASSERT_TRUE(read);
-    databases.after_change = nullptr;
-    for (int i = 0; i < 4; ++i) directory.cut();
-    EXPECT_TRUE(directory.first_upload_done());
-    databases.expect_points_are_states();
-    databases.expect_newest_restored();
-    ASSERT_FALSE(::testing::Test::HasFailure());
-  }
-}
-
-// Names and files come and go while the first upload reads.
-TEST(TrackingStart, AFirstUploadBesideFilesThatChangeHasTheirLastState) {
-  TrackedDirectory directory(kNotStarted);
-  for (int i = 0; i < 12; ++i)
-    write_outside(directory.source("f" + std::to_string(i)), std::string(50'000, 'a'));
-  directory.start();
-  directory.mount().append("f1", "before");
-  directory.mount().unlink("f2");
-  directory.mount().rename("f3", "g3");
-  directory.mount().rename("f4", "f5");
-  const NodeId open = directory.mount().open("f6");
-  directory.mount().write(open, 20'000, "in the middle");
-  directory.mount().put("new", "new");
-  directory.cut();
-  directory.read_unread();
-  directory.mount().append("f7", "after");
-  directory.mount().unlink("f8");
-  directory.mount().rename("f9", "g9");
-  directory.mount().close(open);
-  for (int i = 0; i < 3; ++i) directory.cut();
-  EXPECT_TRUE(directory.first_upload_done());
-  directory.sync();
-  directory.expect_all_restored();
-}
-
-// I9: chunks that are there do not go up again.
-TEST(TrackingStart, AFirstUploadThatWasInterruptedDoesNotSendItsChunksAgain) {
-  TrackedDirectory directory(kNotStarted);
-  std::mt19937 random(5);
-  for (int i = 0; i < 3; ++i) {
-    std::string content(3 << 20, '\0');
-    for (char& byte : content) byte = static_cast<char>(random());
-    write_outside(directory.source("big" + std::to_string(i)), content);
-  }
-  directory.start();
-  directory.read_unread();
-  const size_t chunks = directory.store.keys(std::string(kChunkPrefix)).size();
-  EXPECT_GE(chunks, 9u);
-  directory.abandon();
-  directory.store.forget_requests();
-  directory.start();
-  EXPECT_TRUE(directory.writer().fresh);
-  directory.finish_first_upload();
-  EXPECT_EQ(directory.store.count(Call::kPut, std::string(kChunkPrefix)), 0u);
-  EXPECT_EQ(directory.store.keys(std::string(kChunkPrefix)).size(), chunks);
-  directory.sync();
-  directory.expect_all_restored();
 }
 
 // I7: the store is away; the spool keeps everything, and the next start goes on with it.

@@ -5,7 +5,7 @@
 #include <thread>
 
 #include "fs/tracking/content_scan.h"
-#include "tests/support/tracked_directory.h"
+#include "tests/support/tracked_databases.h"
 
 namespace walfs::test {
 namespace {
@@ -136,9 +136,62 @@ TEST(TrackingThreads, WhatManyThreadsWroteComesBack) {
   work(false);
 }
 
+// The cutter finds that a file is no database any more, while the application removes its journal.
+TEST(TrackingThreads, ACompanionThatIsRemovedWhileItGetsItsPlaceLeavesNoEntry) {
+  TrackedDirectory directory;
+  TrackedMount& mount = directory.mount();
+  // The header of an empty database with pages of 4096 bytes.
+  std::string database("SQLite format 3\0\x10\0\1\1\0\x40\x20\x20", 24);
+  database.resize(4096);
+  mount.put("x", database);
+  const auto file = directory.tracker().open_path("x");
+  ASSERT_NE(file, nullptr);
+  std::atomic<bool> done{false};
+  std::thread cutter([&] {
+    while (!done) directory.tracker().reclassify_companions(file, false);
+  });
+  for (int i = 0; i < 1500; ++i) {
+    mount.put("x", database);
+    mount.put("x-journal", "journal");
+    mount.put("x", "an ordinary file");
+    mount.unlink("x-journal");
+  }
+  done = true;
+  cutter.join();
+  directory.sync();
+  directory.expect_all_restored();
+  EXPECT_TRUE(verify_replica(directory.store).ok());
+}
+
 // I9.
 TEST(TrackingThreads, WhatManyThreadsWroteDuringTheFirstUploadComesBack) {
   work(true);
+}
+
+// I5: while a cut waits for another database, transactions come that are checkpointed at once.
+TEST(TrackingThreads, ATransactionThatIsCheckpointedDuringACutIsNotDoubted) {
+  TrackedDirectory directory({.page_cache = true});
+  TrackedDatabases databases(directory);
+  for (const char* name : {"x.db", "y.db"}) {
+    databases.open(name, "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL");
+    databases.exec(name, "CREATE TABLE t(a); CREATE TABLE u(a); PRAGMA wal_checkpoint");
+  }
+  directory.cut();
+  databases.exec("x.db", "INSERT INTO t VALUES(1)");
+  directory.mount().write_back_all();
+  databases.exec("y.db", "INSERT INTO t VALUES(1)");
+  const Cut instant = directory.take_instant();
+  std::thread application([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    databases.exec("x.db", "INSERT INTO u VALUES(1); PRAGMA wal_checkpoint");
+    directory.mount().write_back_all();  // What the cut waits for.
+  });
+  EXPECT_TRUE(directory.cut(instant));
+  application.join();
+  EXPECT_FALSE(directory.cutter().unsettled());
+  databases.expect_points_are_states();
+  directory.cut();
+  databases.expect_newest_restored();
 }
 
 }  // namespace

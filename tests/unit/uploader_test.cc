@@ -6,6 +6,7 @@
 #include <atomic>
 #include <filesystem>
 
+#include "replicator/claims.h"
 #include "replicator/log.h"
 #include "tests/support/replica_builder.h"
 #include "tests/support/scratch_directory.h"
@@ -21,9 +22,23 @@ using ::testing::HasSubstr;
 // Only reached when something is broken.
 constexpr milliseconds kLong(30000);
 
+// As something between us and a store answers that says 200 to whatever it is asked.
+class LyingStore final : public test::MemoryStore {
+ public:
+  std::atomic<int> lies{0};
+  Result<ObjectInfo> head(const std::string& key) override {
+    const auto found = MemoryStore::head(key);
+    if (found.ok() || lies.fetch_sub(1) <= 0) return found;
+    return ObjectInfo{key, 120};
+  }
+};
+
 class UploaderTest : public ::testing::Test {
  protected:
-  UploaderTest() : spool_(scratch_.make("spool")) {}
+  UploaderTest() : spool_(scratch_.make("spool")) {
+    EXPECT_TRUE(create_volume(store_, "volume").ok());
+    store_.forget_requests();
+  }
 
   static Position at(uint64_t sequence) { return Position::of(1, sequence); }
   static PositionRange range(uint64_t sequence) { return {at(sequence), at(sequence)}; }
@@ -39,8 +54,12 @@ class UploaderTest : public ::testing::Test {
   }
   void spool(uint64_t sequence) { test::write_whole(file(sequence), make(sequence)); }
   void start(bool claimed = true) {
-    uploader_ = std::make_unique<Uploader>(store_, spool_, test::make_epoch(1), claimed, at(0),
-                                           [this] { ++claims_; });
+    const Fencing fencing = claimed ? Fencing::kConditionalPut : Fencing::kUnclaimed;
+    uploader_ =
+        std::make_unique<Uploader>(store_, spool_, test::make_epoch(1), fencing, at(0), [this] {
+          ++claims_;
+          return Status();
+        });
   }
   void add(uint64_t sequence) {
     spool(sequence);
@@ -55,7 +74,7 @@ class UploaderTest : public ::testing::Test {
 
   test::ScratchDirectory scratch_;
   const std::string spool_;
-  test::MemoryStore store_;
+  LyingStore store_;
   std::atomic<int> claims_{0};
   std::unique_ptr<Uploader> uploader_;
 };
@@ -74,6 +93,18 @@ TEST_F(UploaderTest, SendsSegmentsInOrderWithOnePutEach) {
   EXPECT_EQ(store_.objects().at(key(3)), make(3));
 }
 
+TEST_F(UploaderTest, TellsWhenLittleEnoughWaits) {
+  store_.fail(Call::kPut, Errc::kRetry);
+  start();
+  add(1);
+  EXPECT_TRUE(uploader_->wait_until_at_most(UINT64_MAX, std::chrono::milliseconds(0)));
+  EXPECT_TRUE(uploader_->wait_until_at_most(0, kLong));
+  EXPECT_EQ(uploader_->status().bytes_waiting, 0U);
+  uploader_->stop();
+  add(2);
+  EXPECT_FALSE(uploader_->wait_until_at_most(0, std::chrono::milliseconds(0)));
+}
+
 TEST_F(UploaderTest, ForgetsASegmentOnceTheStoreHasIt) {
   start();
   add(1);
@@ -83,6 +114,7 @@ TEST_F(UploaderTest, ForgetsASegmentOnceTheStoreHasIt) {
   EXPECT_EQ(status.uploaded, at(1));
   EXPECT_EQ(status.segments_waiting, 0U);
   EXPECT_EQ(status.bytes_waiting, 0U);
+  EXPECT_EQ(status.room_waiting, 0U);
   EXPECT_EQ(status.oldest_waiting_ns, 0);
   EXPECT_EQ(status.puts, 1U);
   EXPECT_EQ(status.bytes_put, make(1).size());
@@ -100,6 +132,7 @@ TEST_F(UploaderTest, KeepsASegmentUntilTheStoreHasIt) {
   EXPECT_EQ(status.uploaded, at(0));
   EXPECT_EQ(status.segments_waiting, 2U);
   EXPECT_EQ(status.bytes_waiting, make(1).size() + make(2).size());
+  EXPECT_EQ(status.room_waiting, 8192U) << "a small file takes a block of the disk";
   EXPECT_GT(status.oldest_waiting_ns, 0);
   EXPECT_FALSE(uploader_->wait_for(at(1), milliseconds(1)));
   store_.release();
@@ -178,9 +211,14 @@ TEST_F(UploaderTest, ClaimsTheEpochBeforeItsFirstUploadAndOnce) {
   add(1);
   add(2);
   ASSERT_TRUE(arrived(2));
-  EXPECT_EQ(store_.requests().front().key, epoch_key(1));
-  EXPECT_EQ(store_.count(Call::kPut, "epochs/"), 1U);
+  // Once more to see how well it is held.
+  EXPECT_EQ(store_.count(Call::kPut, "epochs/"), 2U);
+  const auto requests = store_.requests();
+  const auto first_put = std::find_if(requests.begin(), requests.end(),
+                                      [](const auto& r) { return r.call == Call::kPut; });
+  EXPECT_EQ(first_put->key, epoch_key(1));
   EXPECT_EQ(claims_, 1);
+  EXPECT_EQ(uploader_->status().fencing, Fencing::kConditionalPut);
 }
 
 TEST_F(UploaderTest, ClaimsNothingThatIsClaimedAlready) {
@@ -197,6 +235,27 @@ TEST_F(UploaderTest, ClaimsAgainUntilTheStoreAnswers) {
   add(1);
   ASSERT_TRUE(arrived(1));
   EXPECT_EQ(claims_, 1);
+}
+
+TEST_F(UploaderTest, ClaimsNoEpochThatBuildsOnLessThanTheStoreHas) {
+  Epoch before = test::make_epoch(1);
+  before.token = "before";
+  ASSERT_TRUE(claim_epoch(store_, before).ok());
+  const Bytes known = make(1);
+  const Bytes unknown = make(2);
+  ASSERT_TRUE(store_.put(key(1), ObjectBody::of(known), PutMode::kIfAbsent).ok());
+  ASSERT_TRUE(store_.put(key(2), ObjectBody::of(unknown), PutMode::kIfAbsent).ok());
+  Epoch epoch = test::make_epoch(2);
+  epoch.fresh = false;
+  epoch.parent = at(1);
+  EXPECT_EQ(claim_late(store_, epoch).error().code, Errc::kDamaged);
+  EXPECT_EQ(store_.keys("epochs/").size(), 1U);
+  epoch.parent = at(2);
+  EXPECT_TRUE(claim_late(store_, epoch).ok());
+  // Its own points are behind that one, too.
+  const PositionRange own{Position::of(2, 3), Position::of(2, 3)};
+  ASSERT_TRUE(store_.put(segment_key(own), ObjectBody::of(known), PutMode::kIfAbsent).ok());
+  EXPECT_TRUE(claim_late(store_, epoch).ok());
 }
 
 TEST_F(UploaderTest, UploadsNothingWhenTheEpochIsTakenAndSaysByWhom) {
@@ -226,6 +285,49 @@ TEST_F(UploaderTest, EndsForGoodAndAcknowledgesNothingOnceASuccessorHasTheNextEp
   EXPECT_TRUE(uploader_->status().fenced);
   EXPECT_EQ(uploader_->status().uploaded, at(1));
   EXPECT_THAT(uploader_->status().error->message, HasSubstr("elsewhere:/srv"));
+}
+
+// Else a writer that was replaced would acknowledge what does not count.
+TEST_F(UploaderTest, AcknowledgesNothingWhileItCannotAskForASuccessor) {
+  store_.fail(Call::kHead, Errc::kRetry, 3, 0, epoch_key(2));
+  start();
+  ASSERT_TRUE(claim_epoch(store_, test::make_epoch(1)).ok());
+  Epoch successor = test::make_epoch(2);
+  ASSERT_TRUE(claim_epoch(store_, successor).ok());
+  add(1);
+  EXPECT_FALSE(arrived(1));
+  EXPECT_TRUE(uploader_->status().fenced);
+  EXPECT_EQ(uploader_->status().uploaded, at(0));
+  EXPECT_EQ(store_.count(Call::kPut, key(1)), 1U);
+  EXPECT_TRUE(spooled(1));
+}
+
+TEST_F(UploaderTest, IsNotEndedByAnAnswerThatNobodyElseConfirms) {
+  ASSERT_TRUE(claim_epoch(store_, test::make_epoch(1)).ok());
+  store_.lies = 2;
+  store_.set_object(key(1), make(1));
+  start();
+  add(1);
+  ASSERT_TRUE(arrived(1));
+  EXPECT_FALSE(uploader_->status().fenced);
+  EXPECT_FALSE(spooled(1));
+}
+
+TEST_F(UploaderTest, EndsForGoodWhenTheSegmentOfAnotherWriterIsShorter) {
+  store_.set_object(key(1), Bytes(5));
+  start();
+  add(1);
+  EXPECT_FALSE(arrived(1));
+  EXPECT_TRUE(uploader_->status().fenced);
+}
+
+TEST_F(UploaderTest, ClaimsNothingInAReplicaThatWasRemoved) {
+  start(/*claimed=*/false);
+  store_.erase_object("volume.json");
+  add(1);
+  EXPECT_FALSE(uploader_->wait_for(at(1), milliseconds(50)));
+  EXPECT_TRUE(store_.keys().empty());
+  EXPECT_FALSE(uploader_->status().fenced);
 }
 
 TEST_F(UploaderTest, MakesNoRequestWhileThereIsNothingToSend) {

@@ -70,6 +70,47 @@ TEST_F(Verify, CountsNoPointBehindADamagedSegmentWhateverLeadsThere) {
   const VerifyReport report = verify();
   EXPECT_THAT(report.damaged, Contains(HasSubstr(segment(16))));
   EXPECT_EQ(report.points, 14U);  // 2 to 15.
+  ASSERT_EQ(report.lost.size(), 1U);
+  EXPECT_EQ(report.lost[0].first, at(16));
+  EXPECT_EQ(report.lost[0].last, at(30));
+}
+
+TEST_F(Verify, NamesTheGapThatAMissingSegmentLeaves) {
+  store_.erase_object(segment(16));
+  const VerifyReport report = verify();
+  EXPECT_THAT(report.damaged, ElementsAre(AllOf(HasSubstr("gap"), HasSubstr(segment(21)))));
+  EXPECT_EQ(report.points, 14U);
+  ASSERT_EQ(report.lost.size(), 1U);
+  EXPECT_EQ(report.lost[0].first, at(21));
+  EXPECT_EQ(report.lost[0].last, at(30));
+}
+
+TEST_F(Verify, CountsNoPointThatOnlyADamagedChunkLeadsTo) {
+  for (const std::string& key : store_.keys("chunks/"))
+    store_.flip(key, store_.objects().at(key).size() - 1);
+  const VerifyReport report = verify();
+  EXPECT_THAT(report.damaged, ::testing::Not(IsEmpty()));
+  EXPECT_EQ(report.points, 29U) << "the other snapshot leads everywhere";
+  store_.erase_object(snapshot_key({at(0), at(2)}));
+  EXPECT_EQ(verify().points, 0U);
+  ASSERT_EQ(verify().lost.size(), 1U);
+  EXPECT_EQ(verify().lost[0].last, at(30));
+}
+
+// Its first upload was begun again, and has not ended; what an earlier writer left is all there is.
+TEST_F(Verify, DoesNotMissWhatWasLoggedBesideAFirstUploadThatHasNotEnded) {
+  ASSERT_TRUE(claim_epoch(store_, test::make_epoch(2, at(30), /*fresh=*/true)).ok());
+  for (const uint64_t first : {uint64_t{31}, uint64_t{33}}) {
+    Point point;
+    point.position = Position::of(2, first);
+    store_.set_object(segment_key({point.position, point.position}), test::make_segment({point}));
+  }
+  EXPECT_THAT(verify().damaged, IsEmpty());
+}
+
+TEST_F(Verify, DoesNotMissWhatAReplacedWriterHasAddedAtTheEnd) {
+  ASSERT_TRUE(claim_epoch(store_, test::make_epoch(2, at(25), /*fresh=*/false)).ok());
+  EXPECT_THAT(verify().damaged, IsEmpty());
 }
 
 TEST_F(Verify, NamesADamagedObjectOnceForAllRoutesThatNeedIt) {
@@ -77,7 +118,7 @@ TEST_F(Verify, NamesADamagedObjectOnceForAllRoutesThatNeedIt) {
   EXPECT_THAT(verify().damaged, ElementsAre(HasSubstr(segment(16))));
   const auto whole = store_.objects().at(segment(21));
   store_.flip(segment(21), whole.size() - 1);
-  EXPECT_THAT(verify().damaged, ElementsAre(HasSubstr(segment(16))));
+  EXPECT_THAT(verify().damaged, ElementsAre(HasSubstr(segment(16)), HasSubstr(segment(21))));
 }
 
 TEST_F(Verify, FindsAStateThatDoesNotHaveItsChecksum) {  // I6
@@ -99,6 +140,24 @@ TEST_F(Verify, OfAReplicaThatCannotBeRestoredSaysSo) {
   const auto report = verify_replica(store_);
   ASSERT_FALSE(report.ok());
   EXPECT_EQ(report.error().code, Errc::kNothingThere);
+}
+
+TEST_F(Verify, PartialPointsAreReadAndNotCounted) {
+  builder_.add_partial();
+  builder_.seal();
+  builder_.add();
+  builder_.add_partial();
+  builder_.seal();
+  const VerifyReport report = verify();
+  EXPECT_THAT(report.damaged, IsEmpty());
+  EXPECT_EQ(report.points, 30U);
+  const auto history = read_history(store_);
+  ASSERT_TRUE(history.ok());
+  EXPECT_EQ(history->size(), 30U);
+  EXPECT_EQ(history->back().position, at(32));
+  const std::string last = segment_key({at(32), at(33)});
+  store_.flip(last, store_.objects().at(last).size() - 1);
+  EXPECT_THAT(verify().damaged, Contains(HasSubstr(last)));
 }
 
 TEST_F(Verify, HistoryListsEveryPointThatCanBeRestoredOnceAndInOrder) {

@@ -3,113 +3,23 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "replicator/log.h"
 #include "replicator/replica.h"
-#include "replicator/uploader.h"
-#include "tests/support/replica_builder.h"
-#include "tests/support/scratch_directory.h"
+#include "tests/support/writing_host.h"
 
 namespace walfs {
 namespace {
 
+using test::Host;
+using test::WriterTest;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-constexpr const char* kUrl = "memory://test";
-
-// A directory with a catalog and a spool, and the ways in which its writer begins and ends.
-class Host {
- public:
-  Host(Store& store, std::string name) : store_(store), name_(std::move(name)) {
-    spool_ = scratch_.make("spool");
-  }
-
-  Result<WriterStart> begin(bool take_over = false, const std::string& url = kUrl) {
-    log_.reset();
-    catalog_.reset();
-    auto catalog = Catalog::open(scratch_.path("catalog.db"));
-    if (!catalog.ok()) return catalog.error();
-    catalog_ = std::move(catalog).value();
-    auto start = begin_writing(store_, *catalog_, spool_, url, name_, take_over);
-    if (start.ok()) {
-      epoch_ = start->epoch;
-      claimed_ = start->claimed;
-      uploaded_ = start->uploaded;
-      spooled_ = start->spooled;
-      log_ = std::make_unique<Log>(*catalog_, spool_, start->start);
-    }
-    return start;
-  }
-  // Writes a point into a segment of its own.
-  Position write() {
-    Point point;
-    point.changes = {SetFile{5, {}}};
-    const auto position = log_->append(point);
-    EXPECT_TRUE(position.ok());
-    EXPECT_TRUE(log_->seal().ok());
-    spooled_.push_back({*position, *position});
-    return *position;
-  }
-  // Sends all that is spooled.
-  bool upload() {
-    Uploader uploader(store_, spool_, epoch_, claimed_, uploaded_,
-                      [this] { EXPECT_TRUE(catalog_->set_claimed().ok()); });
-    const auto spooled = std::exchange(spooled_, {});
-    for (const PositionRange& range : spooled) uploader.add(range);
-    const bool done =
-        spooled.empty() || uploader.wait_for(spooled.back().last, std::chrono::seconds(30));
-    if (done && !spooled.empty()) uploaded_ = spooled.back().last;
-    claimed_ = claimed_ || done;
-    return done;
-  }
-  void finish_first_upload() { EXPECT_TRUE(catalog_->set_snapshot_done().ok()); }
-  Catalog& catalog() { return *catalog_; }
-  const std::string& spool() const { return spool_; }
-
- private:
-  test::ScratchDirectory scratch_;
-  Store& store_;
-  const std::string name_;
-  std::string spool_;
-  std::unique_ptr<Catalog> catalog_;
-  std::unique_ptr<Log> log_;
-  Epoch epoch_;
-  bool claimed_ = false;
-  Position uploaded_;
-  std::vector<PositionRange> spooled_;
-};
-
-class WriterTest : public ::testing::Test {
- protected:
-  WriterTest() : host_(store_, "host:/srv/app"), other_(store_, "other:/srv/app") {}
-
-  static Position at(uint64_t epoch, uint64_t sequence) { return Position::of(epoch, sequence); }
-  // A host whose first upload is complete and which has written two points.
-  void establish(Host& host) {
-    ASSERT_TRUE(host.begin().ok());
-    host.write();
-    host.write();
-    ASSERT_TRUE(host.upload());
-    host.finish_first_upload();
-    ASSERT_TRUE(host.catalog().commit(host.catalog().header().position).ok());
-  }
-  void go_offline() {
-    for (const auto call : {test::Call::kPut, test::Call::kGet, test::Call::kList}) {
-      store_.fail(call, Errc::kRetry, 1000000);
-    }
-  }
-  std::vector<Epoch> epochs() { return *read_epochs(store_); }
-
-  test::MemoryStore store_;
-  Host host_;
-  Host other_;
-};
-
 TEST_F(WriterTest, BeginsAReplicaAtAnEmptyUrl) {
   const auto start = host_.begin();
   ASSERT_TRUE(start.ok()) << start.error().message;
-  EXPECT_TRUE(start->fresh && start->claimed);
+  EXPECT_TRUE(start->fresh);
+  EXPECT_EQ(start->fencing, Fencing::kConditionalPut);
   EXPECT_FALSE(start->store_has_chunks);
   EXPECT_EQ(start->start, at(1, 0));
   EXPECT_EQ(start->uploaded, at(1, 0));
@@ -137,7 +47,7 @@ TEST_F(WriterTest, ContinuesBehindItsLastPointInAnEpochThatBuildsOnIt) {
   const auto start = host_.begin();
   ASSERT_TRUE(start.ok()) << start.error().message;
   EXPECT_FALSE(start->fresh);
-  EXPECT_TRUE(start->claimed);
+  EXPECT_EQ(start->fencing, Fencing::kConditionalPut);
   EXPECT_EQ(start->epoch.number, 2U);
   EXPECT_EQ(start->epoch.parent, at(1, 2));
   EXPECT_EQ(start->start, at(2, 2));
@@ -247,6 +157,54 @@ TEST_F(WriterTest, ThatWasTakenOverDoesNoHarmWhileItStillRuns) {
   EXPECT_EQ(chain[0].range.first, at(2, 3));
 }
 
+// The replica was removed and begun anew by another host, whose epochs count from 1 again.
+TEST_F(WriterTest, ThatTakesOverTakesTheNumberForWhichTheOtherOneLooks) {
+  for (int i = 0; i < 5; ++i) establish(host_);
+  for (const std::string& key : store_.keys()) store_.erase_object(key);
+  establish(other_);
+  other_.write();
+  const auto start = host_.begin(/*take_over=*/true);
+  ASSERT_TRUE(start.ok()) << start.error().message;
+  EXPECT_EQ(start->epoch.number, 2U);
+  EXPECT_FALSE(other_.upload());
+}
+
+// Lost objects: the number has to lie behind all positions there are, and behind the epochs.
+TEST_F(WriterTest, ThatTakesOverALogWhoseEpochsAreLostIsStillFound) {
+  establish(other_);
+  const PositionRange orphan{at(4, 7), at(4, 7)};
+  store_.set_object(segment_key(orphan), Bytes(3));
+  other_.write();
+  const auto start = host_.begin(/*take_over=*/true);
+  ASSERT_TRUE(start.ok()) << start.error().message;
+  EXPECT_EQ(start->epoch.number, 5U);
+  EXPECT_EQ(start->start, at(5, 7));
+  EXPECT_FALSE(other_.upload());
+  const auto replica = list_replica(store_);
+  ASSERT_TRUE(replica.ok()) << replica.error().message;
+  EXPECT_EQ(replica->epochs.size(), 5U);
+}
+
+TEST_F(WriterTest, EndsWhereNoNumberIsLeft) {
+  ASSERT_TRUE(create_volume(store_, "volume").ok());
+  const std::string last = R"({"parent": "0000010000000001", "token": "t"})";
+  const ByteView bytes = as_bytes(last);
+  store_.set_object(epoch_key(Position::kEpochMax), Bytes(bytes.begin(), bytes.end()));
+  const auto start = host_.begin(/*take_over=*/true);
+  ASSERT_FALSE(start.ok());
+  EXPECT_EQ(start.error().code, Errc::kUnsupported);
+}
+
+TEST_F(WriterTest, LeavesTheVolumeAsItIsWhereTheStoreIgnoresConditions) {
+  store_.ignore_conditions();
+  establish(other_);
+  const std::string volume = *read_volume(store_);
+  const auto start = host_.begin(/*take_over=*/true);
+  ASSERT_TRUE(start.ok()) << start.error().message;
+  EXPECT_EQ(start->fencing, Fencing::kIgnored);
+  EXPECT_EQ(*read_volume(store_), volume);
+}
+
 TEST_F(WriterTest, BeginsAnewWhenTheReplicaIsAnotherVolumeThanTheCatalogs) {
   establish(host_);
   for (const std::string& key : store_.keys()) store_.erase_object(key);
@@ -266,75 +224,50 @@ TEST_F(WriterTest, BeginsAnewAtAnotherUrl) {
   EXPECT_EQ(host_.catalog().header().url, "memory://elsewhere");
 }
 
-TEST_F(WriterTest, StartsWithoutTheStoreAndClaimsWhenItIsBack) {
+// Somebody who wanted room on the disk.
+TEST_F(WriterTest, BeginsAnewWhenTheSpoolWasEmptied) {
   establish(host_);
-  go_offline();
+  std::filesystem::remove(host_.spool() + "/" + segment_name({host_.write(), at(1, 3)}));
   const auto start = host_.begin();
   ASSERT_TRUE(start.ok()) << start.error().message;
-  EXPECT_FALSE(start->fresh || start->claimed);
-  EXPECT_EQ(start->epoch.number, 2U);
-  EXPECT_EQ(host_.write(), at(2, 3));
-  store_.heal();
-  ASSERT_TRUE(host_.upload());
-  EXPECT_EQ(epochs().size(), 2U);
-  EXPECT_TRUE(host_.catalog().header().claimed);
+  EXPECT_TRUE(start->fresh);
 }
 
-TEST_F(WriterTest, GoesOnInTheSameEpochAsLongAsTheStoreHasNotHeardOfIt) {
+TEST_F(WriterTest, BeginsAnewWhenTheSpoolLacksItsFirstSegment) {
   establish(host_);
-  go_offline();
-  ASSERT_TRUE(host_.begin().ok());
+  std::filesystem::remove(host_.spool() + "/" + segment_name({host_.write(), at(1, 3)}));
   host_.write();
-  const auto again = host_.begin();
-  ASSERT_TRUE(again.ok());
-  EXPECT_EQ(again->epoch.number, 2U);
-  EXPECT_EQ(again->epoch.parent, at(1, 2));
-  EXPECT_EQ(again->start, at(2, 3));
-  store_.heal();
-  const auto online = host_.begin();
-  ASSERT_TRUE(online.ok()) << online.error().message;
-  EXPECT_TRUE(online->claimed);
-  EXPECT_FALSE(online->fresh);
-  EXPECT_EQ(online->epoch.number, 2U);
-  EXPECT_THAT(online->spooled, ElementsAre(PositionRange{at(2, 3), at(2, 3)}));
-  ASSERT_TRUE(host_.upload());
-  const auto replica = list_replica(store_);
-  EXPECT_EQ(follow_log(*replica, {at(1, 0), at(1, 1)}).size(), 3U);
-}
-
-TEST_F(WriterTest, ThatStartedWithoutTheStoreIsFencedWhenItWasTakenOverMeanwhile) {
-  establish(host_);
-  go_offline();
-  ASSERT_TRUE(host_.begin().ok());
-  host_.write();
-  store_.heal();
-  ASSERT_TRUE(other_.begin(/*take_over=*/true).ok());
-  EXPECT_FALSE(host_.upload());
-  const auto again = host_.begin();
-  ASSERT_FALSE(again.ok());
-  EXPECT_EQ(again.error().code, Errc::kConflict);
-  EXPECT_THAT(again.error().message, HasSubstr("other:/srv/app"));
-}
-
-TEST_F(WriterTest, ClaimWhoseAnswerWasLostDoesNotLockItOut) {
-  establish(host_);
-  store_.lose_answer_of_put("epochs/");
-  const auto unsure = host_.begin();
-  ASSERT_TRUE(unsure.ok()) << unsure.error().message;
-  EXPECT_FALSE(unsure->claimed);
   const auto start = host_.begin();
   ASSERT_TRUE(start.ok()) << start.error().message;
-  EXPECT_TRUE(start->claimed);
+  EXPECT_TRUE(start->fresh);
+}
+
+TEST_F(WriterTest, GoesOnFromAnEmptySpoolWhenTheStoreHasAll) {
+  establish(host_);
+  for (int i = 0; i < 1200; ++i) host_.write();
+  ASSERT_TRUE(host_.upload());
+  store_.forget_requests();
+  const auto start = host_.begin();
+  ASSERT_TRUE(start.ok()) << start.error().message;
   EXPECT_FALSE(start->fresh);
-  EXPECT_EQ(start->epoch.number, 2U);
-  EXPECT_EQ(epochs().size(), 2U);
+  EXPECT_EQ(start->uploaded, at(2, 1202));
+  EXPECT_EQ(start->proven, at(2, 1202));
+  EXPECT_LE(store_.count(test::Call::kList, std::string(kLogPrefix)), 3U);
 }
 
-TEST_F(WriterTest, FirstClaimWhoseAnswerWasLostDoesNotLockItOut) {
-  store_.lose_answer_of_put("epochs/");
-  EXPECT_FALSE(host_.begin().ok());
+// Without the store it cannot know; it says so before it would build on what nobody has.
+TEST_F(WriterTest, UploadsNothingBehindSegmentsThatNobodyHas) {
+  establish(host_);
+  std::filesystem::remove(host_.spool() + "/" + segment_name({host_.write(), at(1, 3)}));
+  go_offline();
+  ASSERT_TRUE(host_.begin().ok());
+  host_.write();
+  store_.heal();
+  EXPECT_FALSE(host_.upload(std::chrono::milliseconds(500)));
+  EXPECT_THAT(host_.upload_error(), HasSubstr("neither in the spool nor in"));
   const auto start = host_.begin();
-  EXPECT_TRUE(start.ok()) << start.error().message;
+  ASSERT_TRUE(start.ok()) << start.error().message;
+  EXPECT_TRUE(start->fresh);
 }
 
 // A power cut can take a file from the spool that the catalog counts on, or its bytes: then the

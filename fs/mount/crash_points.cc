@@ -1,0 +1,43 @@
+#include "fs/mount/crash_points.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <random>
+#include <string>
+#include <string_view>
+
+namespace walfs {
+namespace {
+
+constexpr std::array<std::string_view, static_cast<size_t>(CrashPoint::kCount)> kNames = {
+    "read", "executed", "kept", "replied"};
+
+}  // namespace
+
+std::array<uint32_t, static_cast<size_t>(CrashPoint::kCount)> detail::crash_one_in = {};
+int detail::crash_signal = SIGKILL;
+
+void detail::perhaps_crash(uint32_t one_in) {
+  thread_local std::minstd_rand random(std::random_device{}());
+  if (random() % one_in != 0) return;
+  kill(getpid(), crash_signal);
+  while (true) pause();
+}
+
+void read_crash_points_from_environment() {
+  const char* text = std::getenv("WALFS_CRASH_POINTS");
+  if (text == nullptr) return;
+  const std::string all = std::string(",") + text;
+  if (all.find(",stop") != std::string::npos) detail::crash_signal = SIGSTOP;
+  for (size_t i = 0; i < kNames.size(); ++i) {
+    const std::string key = "," + std::string(kNames[i]) + ":";
+    const size_t at = all.find(key);
+    if (at != std::string::npos)
+      detail::crash_one_in[i] =
+          static_cast<uint32_t>(std::strtoul(all.c_str() + at + key.size(), nullptr, 10));
+  }
+}
+
+}  // namespace walfs

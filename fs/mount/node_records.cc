@@ -1,0 +1,134 @@
+#include "fs/mount/node_records.h"
+
+#include <algorithm>
+
+#include "fs/mount/kept_descriptors.h"
+
+namespace walfs {
+namespace {
+
+// Sorted, one for each node.
+void merge(std::vector<NodeEffect>& effects) {
+  std::sort(effects.begin(), effects.end(),
+            [](const NodeEffect& a, const NodeEffect& b) { return a.id < b.id; });
+  size_t last = 0;
+  for (size_t i = 1; i < effects.size(); ++i) {
+    if (effects[i].id != effects[last].id) {
+      effects[++last] = effects[i];
+      continue;
+    }
+    effects[last].lookups += effects[i].lookups;
+    effects[last].handles += effects[i].handles;
+    effects[last].writers += effects[i].writers;
+  }
+  if (!effects.empty()) effects.resize(last + 1);
+}
+
+template <typename Count, typename Change>
+Count changed(Count count, Change change) {
+  return change < 0 && count < static_cast<Count>(-change) ? 0 : count + static_cast<Count>(change);
+}
+
+}  // namespace
+
+NodeRecords::NodeRecords(SharedState& state, int descriptors)
+    : state_(state), descriptors_(descriptors) {
+  for (RequestSlot& slot : state_.slots) {
+    if (slot.state != SlotState::kCounting) continue;
+    store(state_, slot);
+    slot.forgets_done = slot.forgets_next;
+    slot.state = slot.next;
+  }
+  // From the end, so that low indices are given first: each is a descriptor's number.
+  for (uint64_t left = state_.nodes_used; left > 0; --left) {
+    const auto index = static_cast<uint32_t>(left - 1);
+    NodeRecord& record = state_.nodes[index];
+    if (record.id != 0 && record.lookups == 0) {
+      record.id = 0;
+      drop_descriptor(descriptors_, index);
+    }
+    if (record.id == 0) free_.push_back(index);
+  }
+}
+
+NodeId NodeRecords::add(int path_fd, uint64_t device, uint64_t inode) {
+  uint32_t index = 0;
+  uint64_t serial = 0;
+  {
+    const std::scoped_lock lock(free_mutex_);
+    serial = state_.next_serial.fetch_add(1) + 1;
+    if (!free_.empty()) {
+      index = free_.back();
+      free_.pop_back();
+    } else if (state_.nodes_used < kNodesMax) {
+      index = static_cast<uint32_t>(state_.nodes_used.fetch_add(1));
+    } else {
+      return 0;
+    }
+  }
+  const NodeId id = serial * kNodesMax + index;
+  NodeRecord& record = state_.nodes[index];
+  record.device = device;
+  record.inode = inode;
+  record.lookups = 0;
+  record.handles = 0;
+  record.writers = 0;
+  keep_descriptor(descriptors_, index, path_fd);
+  record.id.store(id, std::memory_order_release);
+  return id;
+}
+
+void NodeRecords::remove(NodeId id) {
+  {
+    const std::scoped_lock lock(counts_mutex_);
+    if (record_of(id).id != id) return;
+    record_of(id).id.store(0, std::memory_order_release);
+  }
+  drop_descriptor(descriptors_, index_of(id));
+  const std::scoped_lock lock(free_mutex_);
+  free_.push_back(index_of(id));
+}
+
+void NodeRecords::store(SharedState& state, const RequestSlot& slot) {
+  for (uint32_t i = 0; i < slot.counts_size; ++i) {
+    const NodeCounts& counts = slot.counts[i];
+    NodeRecord& record = state.nodes[index_of(counts.id)];
+    if (record.id != counts.id) continue;
+    record.lookups = counts.lookups;
+    record.handles = counts.handles;
+    record.writers = counts.writers;
+  }
+}
+
+// The lock is held from the first look to the last store: what is in the slot stays true until it
+// is stored, also by the next server.
+void NodeRecords::settle(RequestSlot& slot, std::vector<NodeEffect>& effects, SlotState next) {
+  merge(effects);
+  const std::scoped_lock lock(counts_mutex_);
+  slot.counts_size = 0;
+  for (const NodeEffect& effect : effects) {
+    const NodeRecord& record = record_of(effect.id);
+    if (record.id != effect.id || slot.counts_size == kEffectsMax) continue;
+    slot.counts[slot.counts_size++] = {effect.id, changed(record.lookups, effect.lookups),
+                                       changed(record.handles, effect.handles),
+                                       changed(record.writers, effect.writers)};
+  }
+  effects.clear();
+  if (slot.counts_size != 0) {
+    slot.next = next;
+    slot.state.store(SlotState::kCounting, std::memory_order_release);
+    store(state_, slot);
+  }
+  slot.forgets_done = slot.forgets_next;
+  slot.state.store(next, std::memory_order_release);
+}
+
+std::vector<const NodeRecord*> NodeRecords::left() const {
+  std::vector<const NodeRecord*> records;
+  for (uint64_t index = 0; index < state_.nodes_used; ++index) {
+    if (state_.nodes[index].id != 0) records.push_back(&state_.nodes[index]);
+  }
+  return records;
+}
+
+}  // namespace walfs

@@ -1,0 +1,105 @@
+// The server dies by kill -9, at random and at chosen places, while applications use the mount:
+// they see no error, lose nothing, and the replica has it all.
+//
+// WALFS_TEST_DEATHS says how often each; a few times without it.
+#include <gtest/gtest.h>
+
+#include <iostream>
+#include <random>
+
+#include "tests/support/crowd.h"
+#include "tests/support/replicated_directory.h"
+
+namespace walfs::test {
+namespace {
+
+const JournalMode kModes[] = {{"wal", "NORMAL"},    {"wal", "FULL"},      {"delete", "FULL"},
+                              {"delete", "NORMAL"}, {"truncate", "FULL"}, {"persist", "FULL"}};
+
+int deaths_wanted(int few) {
+  const char* wanted = std::getenv("WALFS_TEST_DEATHS");
+  return wanted != nullptr ? std::atoi(wanted) : few;
+}
+
+class Survival : public testing::TestWithParam<JournalMode> {
+ protected:
+  void begin() {
+    directory_.mount();
+    for (const char* name : kDatabases) {
+      CrowdDatabase database(directory_.path(name), GetParam());
+      ASSERT_TRUE(database.run("CREATE TABLE t(who INTEGER, text TEXT)")) << database.error();
+    }
+    for (const char* name : kDatabases) {
+      crowd_.add_writer(name, GetParam());
+      crowd_.add_reader(name, GetParam());
+    }
+    crowd_.add_writer(kDatabases[0], GetParam());
+    crowd_.add_name_changer();
+    crowd_.add_stall_probe();
+  }
+
+  uint64_t servers() const {
+    const auto status = control_request(directory_.path(), {{"command", "status"}}, 5000);
+    return status ? status->value("servers", uint64_t{0}) : 0;
+  }
+
+  void check() {
+    EXPECT_EQ(crowd_.stop(), "") << directory_.log_tail();
+    std::cout << "longest stall " << crowd_.longest_stall_ms() << " ms, servers " << servers()
+              << std::endl;
+    check_databases(directory_.path());
+    ASSERT_NE(directory_.sync(), "");
+    const std::string restored = directory_.restore();
+    ASSERT_NE(restored, "");
+    check_databases(restored);
+    directory_.unmount();
+  }
+
+  void check_databases(const std::string& where) {
+    for (const char* name : kDatabases) {
+      CrowdDatabase database(where + "/" + name, GetParam());
+      EXPECT_EQ(database.text("PRAGMA integrity_check"), "ok") << where << "/" << name;
+      for (const int64_t row : crowd_.acknowledged(name))
+        ASSERT_EQ(database.ask("SELECT count(*) FROM t WHERE rowid=" + std::to_string(row)), 1)
+            << "row " << row << " of " << where << "/" << name << ": " << database.error();
+    }
+  }
+
+  static constexpr const char* kDatabases[] = {"one.db", "two.db"};
+  ReplicatedDirectory directory_{{}, ReplicatedDirectory::Where::kOverItself, Seconds(900)};
+  Crowd crowd_{directory_.path(), directory_.beside("outside")};
+};
+
+TEST_P(Survival, ApplicationsDoNotNoticeServersThatAreKilledAtRandom) {
+  begin();
+  std::minstd_rand random(static_cast<unsigned>(getpid()));
+  for (int death = 0; death < deaths_wanted(8) && !HasFatalFailure(); ++death) {
+    usleep(20000 + random() % 60000);
+    pid_t server = 0;
+    ASSERT_TRUE(wait_until([&] { return (server = directory_.server()) > 0; }))
+        << directory_.log_tail();
+    kill(server, SIGKILL);
+    ASSERT_TRUE(wait_until([&] {
+      return directory_.server() > 0 && directory_.server() != server;
+    })) << directory_.log_tail();
+  }
+  check();
+}
+
+TEST_P(Survival, ApplicationsDoNotNoticeServersThatDieBetweenExecutionAndReply) {
+  setenv("WALFS_CRASH_POINTS", "read:2500,executed:2500,kept:2500,replied:2500", 1);
+  begin();
+  unsetenv("WALFS_CRASH_POINTS");
+  const auto wanted = static_cast<uint64_t>(deaths_wanted(8));
+  EXPECT_TRUE(wait_until([&] { return servers() > wanted; }, Seconds(600)))
+      << directory_.log_tail();
+  check();
+}
+
+INSTANTIATE_TEST_SUITE_P(Modes, Survival, testing::ValuesIn(kModes), [](const auto& each) {
+  std::string name = std::string(each.param.journal) + "_" + each.param.synchronous;
+  return name;
+});
+
+}  // namespace
+}  // namespace walfs::test

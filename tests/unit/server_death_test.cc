@@ -1,0 +1,415 @@
+// A server that dies at each place of each kind of request, and the next one that goes on: the
+// kernel, played by the test, gets its answer; what was asked for has happened once; and what the
+// kernel holds of each node is known exactly.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <linux/fuse.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <functional>
+#include <optional>
+
+#include "fs/mount/crash_points.h"
+#include "fs/mount/kept_descriptors.h"
+#include "fs/mount/null_hooks.h"
+#include "fs/mount/process.h"
+#include "fs/mount/session.h"
+#include "fs/mount/unnamed.h"
+#include "tests/support/fake_fuse.h"
+#include "tests/support/scratch_directory.h"
+#include "tests/support/test_records.h"
+
+namespace walfs::test {
+namespace {
+
+constexpr uint32_t kAnyTime = 10000;  // Milliseconds; only a failure takes that long.
+
+// The kernel's side, and the keeper's: servers come and go.
+class MortalServer {
+ public:
+  explicit MortalServer(const std::string& directory, const std::string& crash_point_at_init = "")
+      : backing_(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) std::abort();
+    kernel_.reset(ends[0]);
+    device_.reset(ends[1]);
+    nodes_ = *make_channel();
+    state_fd_ = *make_shared_state();
+    state_ = *map_shared_state(state_fd_.get());
+    begin("", crash_point_at_init);
+    fuse_init_in init = {};
+    init.major = FUSE_KERNEL_VERSION;
+    init.minor = 36;
+    init.flags = FakeFuse::kOffered;
+    send_request(FUSE_INIT, 0, FakeBody().add(init));
+    if (!crash_point_at_init.empty()) {
+      EXPECT_TRUE(reap());
+      begin("");
+    }
+    if (!answer()) std::abort();
+  }
+  ~MortalServer() {
+    end();
+    for (uint32_t i = 0; i < 64; ++i) close(kKeptDescriptorBase + static_cast<int>(i));
+    munmap(state_, sizeof(SharedState));
+  }
+  MortalServer(const MortalServer&) = delete;
+  MortalServer& operator=(const MortalServer&) = delete;
+
+  // The next server, which dies at its first pass of the place.
+  void begin(const std::string& crash_point, const std::string& crash_point_at_init = "") {
+    pid_ = fork();
+    if (pid_ == 0) serve(crash_point, crash_point_at_init);
+  }
+  void end() {
+    if (pid_ > 0) kill(pid_, SIGKILL);
+    reap();
+  }
+  // Waits for its death, as the keeper does.
+  bool reap() {
+    int status = 0;
+    const bool reaped = pid_ > 0 && waitpid(pid_, &status, 0) == pid_;
+    pid_ = -1;
+    receive_descriptors(nodes_.first.get());
+    return reaped && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+  }
+
+  uint64_t send_request(uint32_t opcode, uint64_t node, const FakeBody& body) {
+    fuse_in_header header = {};
+    header.len = static_cast<uint32_t>(sizeof header + body.bytes().size());
+    header.opcode = opcode;
+    header.unique = unique_ += 2;
+    header.nodeid = node;
+    header.pid = 1;
+    std::vector<uint8_t> packet(header.len);
+    std::memcpy(packet.data(), &header, sizeof header);
+    if (!body.bytes().empty())
+      std::memcpy(packet.data() + sizeof header, body.bytes().data(), body.bytes().size());
+    if (send(kernel_.get(), packet.data(), packet.size(), MSG_NOSIGNAL) < 0) std::abort();
+    return unique_;
+  }
+  // To the newest request. The kernel ignores what it has had already, and so does this.
+  std::optional<FakeReply> answer(uint32_t timeout_ms = kAnyTime) {
+    std::vector<uint8_t> packet(1 << 20);
+    while (true) {
+      pollfd waiting = {kernel_.get(), POLLIN, 0};
+      if (poll(&waiting, 1, static_cast<int>(timeout_ms)) != 1) return std::nullopt;
+      const ssize_t size = recv(kernel_.get(), packet.data(), packet.size(), 0);
+      fuse_out_header header;
+      if (size < static_cast<ssize_t>(sizeof header)) return std::nullopt;
+      std::memcpy(&header, packet.data(), sizeof header);
+      if (header.unique != unique_ || unique_ == answered_) continue;
+      answered_ = unique_;
+      return FakeReply{-header.error, {packet.begin() + sizeof header, packet.begin() + size}};
+    }
+  }
+  FakeReply call(uint32_t opcode, uint64_t node, const FakeBody& body) {
+    send_request(opcode, node, body);
+    const auto reply = answer();
+    EXPECT_TRUE(reply) << "opcode " << opcode;
+    return reply.value_or(FakeReply{ETIMEDOUT, {}});
+  }
+  uint64_t lookup(const std::string& name) {
+    const FakeReply reply = call(FUSE_LOOKUP, kRootNode, FakeBody().name(name));
+    return reply.error == 0 ? reply.as<fuse_entry_out>().nodeid : 0;
+  }
+
+  // What is noted of a node; nothing if it is not known.
+  std::optional<NodeCounts> counts(uint64_t id) const {
+    const NodeRecord& record = state_->nodes[NodeRecords::index_of(id)];
+    if (record.id != id) return std::nullopt;
+    return NodeCounts{id, record.lookups, record.handles, record.writers};
+  }
+  size_t nodes_known() const {
+    size_t known = 0;
+    for (size_t i = 0; i < 4096; ++i)
+      known += state_->nodes[i].id != 0 && state_->nodes[i].lookups != 0 ? 1 : 0;
+    return known;
+  }
+
+ private:
+  static void die_at(const std::string& crash_point) {
+    if (crash_point.empty()) return;
+    setenv("WALFS_CRASH_POINTS", (crash_point + ":1").c_str(), 1);
+    read_crash_points_from_environment();
+  }
+  [[noreturn]] void serve(const std::string& crash_point, const std::string& crash_point_at_init) {
+    die_at(crash_point_at_init);
+    ++state_->servers;
+    NodeRecords records(*state_, nodes_.second.get());
+    RequestJournal journal(*state_, records);
+    NullObserver observer;
+    Operations operations(backing_.get(), observer, records);
+    auto session = Session::create(device_.get(), operations, journal, {2, 0});
+    if (!session || !(*session)->handshake()) _exit(3);
+    die_at(crash_point);
+    _exit((*session)->run() ? 0 : 4);
+  }
+
+  FileDescriptor backing_, kernel_, device_, state_fd_;
+  std::pair<FileDescriptor, FileDescriptor> nodes_;
+  SharedState* state_ = nullptr;
+  pid_t pid_ = -1;
+  uint64_t unique_ = 0, answered_ = 0;
+};
+
+// One kind of request. `node` stands for the file "old"; the check is made after everything.
+struct Kind {
+  const char* name;
+  uint32_t opcode;
+  bool at_root;  // Else at the node of "old".
+  std::function<FakeBody(uint64_t node)> body;
+  std::function<void(const std::string& directory)> check;
+  int64_t lookups = 0;  // What it adds to "old", or to what it makes.
+  int32_t handles = 0;
+};
+
+bool exists(const std::string& path) {
+  struct stat attributes;
+  return lstat(path.c_str(), &attributes) == 0;
+}
+
+std::string content(const std::string& path) {
+  std::string text(64, '\0');
+  const FileDescriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const ssize_t size = read(fd.get(), text.data(), text.size());
+  text.resize(size > 0 ? static_cast<size_t>(size) : 0);
+  return text;
+}
+
+template <typename Body>
+FakeBody body_of(const Body& body) {
+  return FakeBody().add(body);
+}
+
+std::vector<Kind> kinds() {
+  const auto there = [](const char* name) {
+    return [name](const std::string& in) { EXPECT_TRUE(exists(in + "/" + name)); };
+  };
+  const auto gone = [](const char* name) {
+    return [name](const std::string& in) { EXPECT_FALSE(exists(in + "/" + name)); };
+  };
+  const auto nothing = [](const std::string&) {};
+  fuse_create_in create = {};
+  create.flags = O_RDWR | O_EXCL;
+  create.mode = S_IFREG | 0644;
+  fuse_mkdir_in mkdir = {0755, 0};
+  fuse_mknod_in mknod = {S_IFREG | 0600, 0, 0, 0};
+  fuse_rename2_in exchange = {kRootNode, RENAME_EXCHANGE, 0};
+  // As the kernel sends it without FUSE_SETXATTR_EXT.
+  const std::array<uint32_t, 2> xattr = {1, XATTR_CREATE};
+  fuse_open_in open_in = {O_RDWR, 0};
+  fuse_fsync_in fsync_in = {};
+  fuse_read_in list = {};
+  list.size = 65536;
+  fuse_write_in write_in = {};
+  write_in.size = 3;
+  fuse_setattr_in truncate = {};
+  truncate.valid = FATTR_SIZE;
+  truncate.size = 2;
+  return {
+      {"create", FUSE_CREATE, true, [=](uint64_t) { return body_of(create).name("new"); },
+       there("new"), 1, 1},
+      {"mkdir", FUSE_MKDIR, true, [=](uint64_t) { return body_of(mkdir).name("new"); },
+       there("new"), 1},
+      {"mknod", FUSE_MKNOD, true, [=](uint64_t) { return body_of(mknod).name("new"); },
+       there("new"), 1},
+      {"symlink", FUSE_SYMLINK, true, [](uint64_t) { return FakeBody().name("new").name("old"); },
+       there("new"), 1},
+      {"link", FUSE_LINK, true,
+       [](uint64_t node) { return body_of(fuse_link_in{node}).name("new"); }, there("new"), 1},
+      {"unlink", FUSE_UNLINK, true, [](uint64_t) { return FakeBody().name("other"); },
+       gone("other")},
+      {"rmdir", FUSE_RMDIR, true, [](uint64_t) { return FakeBody().name("directory"); },
+       gone("directory")},
+      {"rename", FUSE_RENAME, true,
+       [](uint64_t) { return body_of(fuse_rename_in{kRootNode}).name("other").name("old"); },
+       [](const std::string& in) {
+         EXPECT_EQ(content(in + "/old"), "other");
+         EXPECT_FALSE(exists(in + "/other"));
+       }},
+      {"exchange", FUSE_RENAME2, true,
+       [=](uint64_t) { return body_of(exchange).name("other").name("old"); },
+       [](const std::string& in) {
+         EXPECT_EQ(content(in + "/old"), "other");
+         EXPECT_EQ(content(in + "/other"), "old");
+       }},
+      {"write", FUSE_WRITE, false, [=](uint64_t) { return body_of(write_in).data("new"); },
+       [](const std::string& in) { EXPECT_EQ(content(in + "/old"), "new"); }},
+      {"truncate", FUSE_SETATTR, false, [=](uint64_t) { return body_of(truncate); },
+       [](const std::string& in) { EXPECT_EQ(content(in + "/old"), "ol"); }},
+      {"setxattr", FUSE_SETXATTR, false,
+       [=](uint64_t) { return body_of(xattr).name("user.new").data("x"); },
+       [](const std::string& in) {
+         EXPECT_EQ(getxattr((in + "/old").c_str(), "user.new", nullptr, 0), 1);
+       }},
+      {"removexattr", FUSE_REMOVEXATTR, false, [](uint64_t) { return FakeBody().name("user.old"); },
+       [](const std::string& in) {
+         EXPECT_LT(getxattr((in + "/old").c_str(), "user.old", nullptr, 0), 0);
+       }},
+      {"unnamed", kOpcodeUnnamed, true, [=](uint64_t) { return body_of(create).name(""); }, nothing,
+       1, 1},
+      {"lookup", FUSE_LOOKUP, true, [](uint64_t) { return FakeBody().name("old"); }, nothing, 1},
+      {"open", FUSE_OPEN, false, [=](uint64_t) { return body_of(open_in); }, nothing, 0, 1},
+      {"fsync", FUSE_FSYNC, false, [=](uint64_t) { return body_of(fsync_in); }, nothing},
+      {"readdirplus", FUSE_READDIRPLUS, true, [=](uint64_t) { return body_of(list); }, nothing, 1},
+      {"getattr", FUSE_GETATTR, false, [](uint64_t) { return body_of(fuse_getattr_in{}); },
+       nothing},
+  };
+}
+
+// A directory with what the requests need.
+void fill(const std::string& path) {
+  for (const char* name : {"old", "other"}) {
+    const FileDescriptor fd(
+        open((path + "/" + name).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+    ASSERT_GT(write(fd.get(), name, std::strlen(name)), 0);
+  }
+  ASSERT_EQ(setxattr((path + "/old").c_str(), "user.old", "x", 1, 0), 0);
+  ASSERT_EQ(mkdir((path + "/directory").c_str(), 0755), 0);
+}
+
+class ServerDeath : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    if (!can_replace_server()) GTEST_FAIL() << "libfuse before 3.14 cannot replace a server";
+  }
+};
+
+TEST_P(ServerDeath, IsNotNoticedByTheKernelWhateverWasAskedFor) {
+  for (const Kind& kind : kinds()) {
+    // An FSYNC is not in its slot any more when it is answered.
+    if (kind.opcode == FUSE_FSYNC && GetParam() == "kept") continue;
+    SCOPED_TRACE(kind.name);
+    ScratchDirectory scratch;
+    const std::string directory = scratch.make("backing");
+    fill(directory);
+    MortalServer server(directory);
+    const uint64_t old = server.lookup("old");
+    ASSERT_NE(old, 0u);
+    server.end();
+    server.begin(GetParam());
+    server.send_request(kind.opcode, kind.at_root ? kRootNode : old, kind.body(old));
+    ASSERT_TRUE(server.reap());
+    server.begin("");
+    const auto reply = server.answer();
+    ASSERT_TRUE(reply);
+    EXPECT_EQ(reply->error, 0);
+    // One more request: what was left is done before it.
+    EXPECT_EQ(server.lookup("missing"), 0u);
+    kind.check(directory);
+    const bool makes =
+        kind.at_root && kind.handles + kind.lookups > 0 && kind.opcode != FUSE_READDIRPLUS;
+    const uint64_t counted = makes ? reply->as<fuse_entry_out>().nodeid : old;
+    const auto counts = server.counts(counted);
+    ASSERT_TRUE(counts);
+    EXPECT_EQ(counts->lookups, static_cast<uint64_t>(kind.lookups + (counted == old ? 1 : 0)));
+    EXPECT_EQ(counts->handles, static_cast<uint32_t>(kind.handles));
+    EXPECT_EQ(counts->writers, static_cast<uint32_t>(kind.handles));
+  }
+}
+
+// Each record has a descriptor's number, and these are not without end.
+TEST(ServerDeathTest, RecordsOfForgottenNodesAreUsedAgain) {
+  ScratchDirectory scratch;
+  const std::string directory = scratch.make("backing");
+  fill(directory);
+  MortalServer server(directory);
+  for (int i = 0; i < 20; ++i) {
+    const uint64_t node = server.lookup("old");
+    EXPECT_EQ(NodeRecords::index_of(node), 0u);
+    server.send_request(FUSE_FORGET, node, FakeBody().add(fuse_forget_in{1}));
+    EXPECT_EQ(server.lookup("missing"), 0u);
+    if (i % 5 != 4) continue;
+    server.end();
+    server.begin("");
+  }
+}
+
+TEST(ServerDeathTest, ForgetsEachNodeOnce) {
+  ScratchDirectory scratch;
+  const std::string directory = scratch.make("backing");
+  fill(directory);
+  MortalServer server(directory);
+  const uint64_t old = server.lookup("old");
+  EXPECT_EQ(server.lookup("old"), old);
+  const uint64_t other = server.lookup("other");
+  server.end();
+  server.begin("read");
+  server.send_request(FUSE_BATCH_FORGET, 0,
+                      FakeBody()
+                          .add(fuse_batch_forget_in{2, 0})
+                          .add(fuse_forget_one{old, 1})
+                          .add(fuse_forget_one{other, 1}));
+  ASSERT_TRUE(server.reap());
+  server.begin("");
+  EXPECT_EQ(server.lookup("missing"), 0u);
+  ASSERT_TRUE(server.counts(old));
+  EXPECT_EQ(server.counts(old)->lookups, 1u);
+  EXPECT_FALSE(server.counts(other));
+  EXPECT_EQ(server.nodes_known(), 1u);
+}
+
+INSTANTIATE_TEST_SUITE_P(Places, ServerDeath,
+                         testing::Values("read", "executed", "kept", "replied"),
+                         [](const auto& each) { return each.param; });
+
+TEST(ServerDeathTest, AFileWithoutANameIsStillThere) {
+  ScratchDirectory scratch;
+  const std::string directory = scratch.make("backing");
+  MortalServer server(directory);
+  fuse_create_in create = {};
+  create.flags = O_RDWR;
+  create.mode = S_IFREG | 0644;
+  const FakeReply made = server.call(FUSE_CREATE, kRootNode, FakeBody().add(create).name("file"));
+  const uint64_t node = made.as<fuse_entry_out>().nodeid;
+  fuse_write_in write_in = {};
+  write_in.size = 5;
+  ASSERT_EQ(server.call(FUSE_WRITE, node, FakeBody().add(write_in).data("hello")).error, 0);
+  ASSERT_EQ(server.call(FUSE_UNLINK, kRootNode, FakeBody().name("file")).error, 0);
+  server.end();
+  server.begin("");
+  fuse_read_in read_in = {};
+  read_in.size = 100;
+  EXPECT_EQ(server.call(FUSE_READ, node, FakeBody().add(read_in)).text(), "hello");
+}
+
+// The kernel sends INIT once, and waits for its answer before it sends anything else.
+TEST(ServerDeathTest, TheFirstServerCanDieOfTheFirstRequest) {
+  for (const char* place : {"read", "kept", "replied"}) {
+    SCOPED_TRACE(place);
+    ScratchDirectory scratch;
+    const std::string directory = scratch.make("backing");
+    std::ofstream(directory + "/old") << "text";
+    MortalServer server(directory, place);
+    EXPECT_NE(server.lookup("old"), 0U);
+  }
+}
+
+TEST(ServerDeathTest, ARequestThatEveryServerDiesOfFails) {
+  ScratchDirectory scratch;
+  const std::string directory = scratch.make("backing");
+  MortalServer server(directory);
+  server.end();
+  server.begin("executed");
+  server.send_request(FUSE_MKDIR, kRootNode, FakeBody().add(fuse_mkdir_in{0755, 0}).name("new"));
+  ASSERT_TRUE(server.reap());
+  for (int i = 0; i < 4; ++i) {
+    server.begin("executed");
+    ASSERT_TRUE(server.reap());
+  }
+  server.begin("");
+  const auto reply = server.answer();
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply->error, EIO);
+}
+
+}  // namespace
+}  // namespace walfs::test

@@ -1,0 +1,38 @@
+// The whole replicator under everything that can happen to it; see tests/support/simulation.h.
+#include "tests/support/simulation.h"
+
+#include <gtest/gtest.h>
+
+#ifdef __SANITIZE_ADDRESS__
+#define WALFS_SLOW_BUILD 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define WALFS_SLOW_BUILD 1
+#endif
+#endif
+
+namespace walfs::test {
+namespace {
+
+#ifdef WALFS_SLOW_BUILD
+constexpr uint32_t kSeeds = 40;
+#else
+constexpr uint32_t kSeeds = 200;
+#endif
+
+TEST(Simulation, WhateverHappensARestoreIsACommittedStateThatIsNotOlderThanTheLastSync) {
+  const std::vector<uint32_t> all = seeds(kSeeds);
+  size_t partial_points = 0;
+  for (const uint32_t seed : all) {
+    SCOPED_TRACE(seed);
+    Simulation simulation(seed);
+    simulation.run(120);
+    if (HasFailure()) return;
+    partial_points += simulation.partial_points();
+  }
+  EXPECT_TRUE(all.size() < 100 || partial_points > 0);
+  RecordProperty("partial_points", std::to_string(partial_points));
+}
+
+}  // namespace
+}  // namespace walfs::test

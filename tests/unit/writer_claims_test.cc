@@ -1,0 +1,159 @@
+// A writer that cannot claim its epoch when it begins, or does not hear that it has.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "replicator/replica.h"
+#include "tests/support/writing_host.h"
+
+namespace walfs {
+namespace {
+
+using test::Host;
+using test::LateStore;
+using test::WriterTest;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+TEST_F(WriterTest, StartsWithoutTheStoreAndClaimsWhenItIsBack) {
+  establish(host_);
+  go_offline();
+  const auto start = host_.begin();
+  ASSERT_TRUE(start.ok()) << start.error().message;
+  EXPECT_FALSE(start->fresh);
+  EXPECT_EQ(start->fencing, Fencing::kUnclaimed);
+  EXPECT_EQ(start->epoch.number, 2U);
+  EXPECT_EQ(host_.write(), at(2, 3));
+  store_.heal();
+  ASSERT_TRUE(host_.upload());
+  EXPECT_EQ(epochs().size(), 2U);
+  EXPECT_TRUE(host_.catalog().header().claimed);
+}
+
+TEST_F(WriterTest, GoesOnInTheSameEpochAsLongAsTheStoreHasNotHeardOfIt) {
+  establish(host_);
+  go_offline();
+  ASSERT_TRUE(host_.begin().ok());
+  host_.write();
+  const auto again = host_.begin();
+  ASSERT_TRUE(again.ok());
+  EXPECT_EQ(again->epoch.number, 2U);
+  EXPECT_EQ(again->epoch.parent, at(1, 2));
+  EXPECT_EQ(again->start, at(2, 3));
+  store_.heal();
+  const auto online = host_.begin();
+  ASSERT_TRUE(online.ok()) << online.error().message;
+  EXPECT_EQ(online->fencing, Fencing::kConditionalPut);
+  EXPECT_FALSE(online->fresh);
+  EXPECT_EQ(online->epoch.number, 2U);
+  EXPECT_THAT(online->spooled, ElementsAre(PositionRange{at(2, 3), at(2, 3)}));
+  ASSERT_TRUE(host_.upload());
+  const auto replica = list_replica(store_);
+  EXPECT_EQ(follow_log(*replica, {at(1, 0), at(1, 1)}).size(), 3U);
+}
+
+TEST_F(WriterTest, ThatStartedWithoutTheStoreIsFencedWhenItWasTakenOverMeanwhile) {
+  establish(host_);
+  go_offline();
+  ASSERT_TRUE(host_.begin().ok());
+  host_.write();
+  store_.heal();
+  ASSERT_TRUE(other_.begin(/*take_over=*/true).ok());
+  EXPECT_FALSE(host_.upload());
+  const auto again = host_.begin();
+  ASSERT_FALSE(again.ok());
+  EXPECT_EQ(again.error().code, Errc::kConflict);
+  EXPECT_THAT(again.error().message, HasSubstr("other:/srv/app"));
+}
+
+// It has points in that epoch which the catalog does not know any more.
+TEST_F(WriterTest, WithAnOlderCatalogDoesNotGoOnInAnEpochThatItHasUsed) {
+  establish(host_);
+  go_offline();
+  ASSERT_TRUE(host_.begin().ok());
+  const std::string older = host_.copy_catalog();
+  host_.write();
+  store_.heal();
+  ASSERT_TRUE(host_.upload());
+  go_offline();
+  host_.bring_catalog_back(older);
+  const auto start = host_.begin();
+  ASSERT_TRUE(start.ok()) << start.error().message;
+  EXPECT_EQ(start->epoch.number, 3U);
+}
+
+// It hears of what it lacks when the store is there again, and before it has claimed anything.
+TEST_F(WriterTest, WithACatalogOlderThanTheStoreUploadsNothingUntilItBeginsAnew) {
+  establish(host_);
+  const std::string older = host_.copy_catalog();
+  const Position acknowledged = host_.write();
+  ASSERT_TRUE(host_.upload());
+  host_.bring_catalog_back(older);
+  go_offline();
+  ASSERT_TRUE(host_.begin().ok());
+  host_.write();
+  store_.heal();
+  EXPECT_FALSE(host_.upload(std::chrono::seconds(1)));
+  EXPECT_THAT(host_.upload_error(), HasSubstr("older"));
+  EXPECT_EQ(epochs().size(), 1U);
+  const auto start = host_.begin();
+  ASSERT_TRUE(start.ok()) << start.error().message;
+  EXPECT_TRUE(start->fresh);
+  EXPECT_EQ(start->epoch.parent, acknowledged);
+}
+
+// The steps of a comparison behind its position would hide what was acknowledged since.
+TEST_F(WriterTest, WithACatalogOlderThanTheStoreBeginsAnew) {
+  establish(host_);
+  const std::string older = host_.copy_catalog();
+  const Position acknowledged = host_.write();
+  ASSERT_TRUE(host_.upload());
+  host_.bring_catalog_back(older);
+  const auto start = host_.begin();
+  ASSERT_TRUE(start.ok()) << start.error().message;
+  EXPECT_TRUE(start->fresh);
+  EXPECT_EQ(start->epoch.parent, acknowledged);
+}
+
+TEST_F(WriterTest, ClaimWhoseAnswerWasLostDoesNotLockItOut) {
+  establish(host_);
+  store_.lose_answer_of_put("epochs/");
+  const auto unsure = host_.begin();
+  ASSERT_TRUE(unsure.ok()) << unsure.error().message;
+  EXPECT_EQ(unsure->fencing, Fencing::kUnclaimed);
+  const auto start = host_.begin();
+  ASSERT_TRUE(start.ok()) << start.error().message;
+  EXPECT_EQ(start->fencing, Fencing::kConditionalPut);
+  EXPECT_FALSE(start->fresh);
+  EXPECT_EQ(start->epoch.number, 3U);
+  EXPECT_EQ(epochs().size(), 3U);
+}
+
+TEST_F(WriterTest, FirstClaimWhoseAnswerWasLostDoesNotLockItOut) {
+  store_.lose_answer_of_put("epochs/");
+  EXPECT_FALSE(host_.begin().ok());
+  const auto start = host_.begin();
+  EXPECT_TRUE(start.ok()) << start.error().message;
+}
+
+// The claim is given up, and arrives just before the next one.
+TEST_F(WriterTest, FirstClaimThatArrivesLateDoesNotLockItOut) {
+  LateStore store;
+  Host host(store, "host:/srv/app");
+  ASSERT_TRUE(host.begin().ok());
+  host.write();
+  ASSERT_TRUE(host.upload());
+  for (uint64_t epoch = 2; epoch < 4; ++epoch) {
+    store.delay_next_put("epochs/");
+    EXPECT_EQ(host.begin().error().code, Errc::kRetry);
+    const auto start = host.begin();
+    ASSERT_TRUE(start.ok()) << start.error().message;
+    EXPECT_TRUE(start->fresh);
+    EXPECT_EQ(start->epoch.number, epoch);
+    EXPECT_EQ(read_newest_epoch(store)->value().parent, start->epoch.parent);
+    host.write();
+    EXPECT_TRUE(host.upload()) << host.upload_error();
+  }
+}
+
+}  // namespace
+}  // namespace walfs
