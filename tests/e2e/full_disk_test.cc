@@ -5,7 +5,9 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <random>
+#include <thread>
 
 #include "replicator/base/file_descriptor.h"
 #include "tests/support/replicated_directory.h"
@@ -67,7 +69,7 @@ void expect_restored(ReplicatedDirectory& directory) {
   EXPECT_EQ(last_error(directory), "");
   const auto differences =
       compare_trees(read_tree(directory.source()), read_tree(directory.restore()));
-  EXPECT_TRUE(differences.empty()) << join_lines(differences);
+  EXPECT_TRUE(differences.empty()) << join_lines(differences) << directory.log_tail();
   directory.unmount();
 }
 
@@ -119,15 +121,41 @@ TEST(FullDisks, UnderTheSpoolPauseReplicationUntilThereIsRoom) {
   unsigned seed = 2;
   ASSERT_NO_FATAL_FAILURE(fill(directory, seed, is_paused));
   for (int death = 0; death < 3; ++death) {
-    const pid_t server = directory.server();
-    ASSERT_GT(server, 0);
-    kill(server, SIGKILL);
-    ASSERT_TRUE(wait_until([&] { return directory.server() > 0 && directory.server() != server; }));
+    ASSERT_NO_FATAL_FAILURE(directory.kill_server());
     EXPECT_TRUE(fs::exists(directory.path("kept")));
   }
   ASSERT_EQ(::unlink(directory.path("filler").c_str()), 0);
   // The kernel lets go of a removed file a moment later.
   EXPECT_TRUE(wait_until([&] { return append(directory.path("after"), kMib, seed); }));
+  expect_restored(directory);
+}
+
+// Room comes and goes while files are written, and servers die: what a writer was told is durable
+// is in the replica, whatever the spool and the catalog had no room for on the way.
+TEST(FullDisks, ThatFillUpAgainAndAgainLoseNothing) {
+  ReplicatedDirectory directory;
+  const SmallDisk disk(directory.source(), "24m");
+  directory.mount({"--sync-interval", "50ms"});
+  std::minstd_rand random(static_cast<unsigned>(getpid()));
+  std::atomic<bool> enough{false};
+  std::thread writer([&] {
+    for (unsigned seed = 1; !enough; ++seed) {
+      append(directory.path("small" + std::to_string(seed % 50)), 20000, seed);
+      if (seed % 50 == 0)
+        for (unsigned i = 0; i < 50; ++i)
+          if (i % 3 == seed / 50 % 3) ::unlink(directory.path("small" + std::to_string(i)).c_str());
+    }
+  });
+  for (int round = 0; round < 5; ++round) {
+    for (unsigned seed = 0; seed < 100 && append(directory.path("filler"), kMib, seed);) ++seed;
+    usleep(random() % 300000);
+    if (random() % 2 == 0) directory.kill_server();
+    usleep(random() % 300000);
+    ::unlink(directory.path("filler").c_str());
+    usleep(random() % 300000);
+  }
+  enough = true;
+  writer.join();
   expect_restored(directory);
 }
 

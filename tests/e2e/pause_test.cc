@@ -171,13 +171,6 @@ class Paused : public testing::Test {
     const Output output = run_walfs({"resume", directory_.path()});
     ASSERT_EQ(output.status, 0) << output.text << directory_.log_tail();
   }
-  void kill_server() {
-    const pid_t server = directory_.server();
-    ASSERT_GT(server, 0);
-    kill(server, SIGKILL);
-    ASSERT_TRUE(
-        wait_until([&] { return directory_.server() > 0 && directory_.server() != server; }));
-  }
 
   ReplicatedDirectory directory_{{}, ReplicatedDirectory::Where::kOverItself};
   std::unique_ptr<Application> application_;
@@ -223,7 +216,7 @@ TEST_F(PauseOnLimit, ServersThatAreKilledMeanwhileForgetNothing) {
   for (int death = 0; death < 5 && !HasFatalFailure(); ++death) {
     // Without a look at the bounds: one that compares does not know of the outage at once.
     for (int i = 0; i < 10; ++i) application_->step();
-    kill_server();
+    directory_.kill_server();
   }
   EXPECT_TRUE(wait_until([&] { return is_paused(directory_); }));
   end_outage();
@@ -294,7 +287,7 @@ TEST_F(PauseByHand, OutlivesServersAndAnUpgrade) {
   begin({"--sync-interval", "50ms"});
   pause();
   application_->step();
-  kill_server();
+  directory_.kill_server();
   application_->step();
   const Output upgraded = run_walfs({"upgrade", directory_.path()});
   ASSERT_EQ(upgraded.status, 0) << upgraded.text << directory_.log_tail();
@@ -354,7 +347,7 @@ TEST_F(PauseByHand, IsNotNoticedByApplicationsUnderLoad) {
     usleep(random() % 100000);
     pause();
     usleep(random() % 100000);
-    if (round % 3 == 0) kill_server();
+    if (round % 3 == 0) directory_.kill_server();
     const Output output = run_walfs({"resume", directory_.path()});
     EXPECT_TRUE(output.status == 0 || output.text.find("by itself") != std::string::npos)
         << output.text;
@@ -398,7 +391,7 @@ TEST_F(PauseWithDurability, ACommitWaitsUntilItIsInTheStore) {
       returned = true;
     });
     EXPECT_TRUE(wait_until([&] { return status_of(directory_).value("commits_waiting", 0) == 1; }));
-    kill_server();
+    directory_.kill_server();
     EXPECT_TRUE(wait_until([&] { return status_of(directory_).value("commits_waiting", 0) == 1; }));
     EXPECT_FALSE(returned);
     resume();

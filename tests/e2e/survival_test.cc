@@ -75,13 +75,7 @@ TEST_P(Survival, ApplicationsDoNotNoticeServersThatAreKilledAtRandom) {
   std::minstd_rand random(static_cast<unsigned>(getpid()));
   for (int death = 0; death < deaths_wanted(8) && !HasFatalFailure(); ++death) {
     usleep(20000 + random() % 60000);
-    pid_t server = 0;
-    ASSERT_TRUE(wait_until([&] { return (server = directory_.server()) > 0; }))
-        << directory_.log_tail();
-    kill(server, SIGKILL);
-    ASSERT_TRUE(wait_until([&] {
-      return directory_.server() > 0 && directory_.server() != server;
-    })) << directory_.log_tail();
+    directory_.kill_server();
   }
   check();
 }

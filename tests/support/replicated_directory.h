@@ -65,21 +65,20 @@ class ReplicatedDirectory {
     while (!output.text.empty() && output.text.back() == '\n') output.text.pop_back();
     return output.status == 0 ? output.text : "";
   }
-  // The process that serves now; 0 while there is none.
-  pid_t server() const {
-    if (pids_.empty()) return 0;
-    const std::string keeper = "/proc/" + std::to_string(pids_.front());
-    std::ifstream children(keeper + "/task/" + std::to_string(pids_.front()) + "/children");
-    for (pid_t pid = 0; children >> pid;) {
-      std::ifstream file("/proc/" + std::to_string(pid) + "/cmdline", std::ios::binary);
-      std::string line;
-      std::getline(file, line);
-      if (line.find("serve-internal") != std::string::npos) return pid;
-    }
-    return 0;
+  // Waits for a server, kills it, and returns when another one has been started.
+  void kill_server() {
+    pid_t killed = 0;
+    ASSERT_TRUE(wait_until([&] { return (killed = server()) > 0; })) << log_tail();
+    kill(killed, SIGKILL);
+    ASSERT_TRUE(wait_until([&] {
+      const pid_t now = server();
+      return now > 0 && now != killed;
+    })) << log_tail();
   }
-  // All processes at once, as if the machine lost them; what is left of the mount is detached.
+  // All processes at once, as if the machine lost them; what is left of the mount is detached. The
+  // keeper is stopped before, so that it starts no server that nobody looks for.
   void crash() {
+    if (!pids_.empty()) kill(pids_.front(), SIGSTOP);
     if (const pid_t now = server(); now > 0) pids_.push_back(now);
     for (const int pid : pids_) kill(pid, SIGKILL);
     EXPECT_TRUE(wait_until([&] {
@@ -111,7 +110,7 @@ class ReplicatedDirectory {
     std::vector<std::string> lines;
     for (std::string line; std::getline(log, line);) lines.push_back(line);
     std::string text = "\nlast lines of the log:\n";
-    for (size_t i = lines.size() > 15 ? lines.size() - 15 : 0; i < lines.size(); ++i)
+    for (size_t i = lines.size() > 40 ? lines.size() - 40 : 0; i < lines.size(); ++i)
       text += "  " + lines[i] + "\n";
     return text;
   }
@@ -127,6 +126,20 @@ class ReplicatedDirectory {
     for (const char* who : {"keeper_pid", "server_pid", "flusher_pid"})
       if (const int pid = answer->value(who, 0); pid > 0) pids_.push_back(pid);
     ASSERT_EQ(pids_.size(), 3u) << answer->dump();
+  }
+
+  // The process that serves now; 0 while one is replaced.
+  pid_t server() const {
+    if (pids_.empty()) return 0;
+    const std::string keeper = "/proc/" + std::to_string(pids_.front());
+    std::ifstream children(keeper + "/task/" + std::to_string(pids_.front()) + "/children");
+    for (pid_t pid = 0; children >> pid;) {
+      std::ifstream file("/proc/" + std::to_string(pid) + "/cmdline", std::ios::binary);
+      std::string line;
+      std::getline(file, line);
+      if (line.find("serve-internal") != std::string::npos) return pid;
+    }
+    return 0;
   }
 
   void detach() {
