@@ -150,6 +150,7 @@ Status Catalog::read_header() {
   WALFS_ASSIGN(auto newest, database_->prepare("SELECT max(id) FROM files"));
   WALFS_ASSIGN(const bool row, newest.step());
   next_id_ = std::max(next_id_, position("next_id").value);
+  baseline_is_kept_ = header_.snapshot_done;
   if (row) note_id(newest.integer(0));
   return {};
 }
@@ -163,61 +164,83 @@ CatalogHeader Catalog::header() const {
   return header_;
 }
 
+// Outside of the transaction a statement would be durable at once, before the points that it
+// belongs to, and a read would find what was before them.
+Status Catalog::check() const {
+  if (database_->in_transaction()) return {};
+  return Error{Errc::kNoSpace, "the catalog has lost what was not committed: the disk was full"};
+}
+
+void Catalog::roll_back() {
+  if (database_->in_transaction()) static_cast<void>(database_->execute("ROLLBACK").ok());
+}
+
 Status Catalog::set_header(const CatalogHeader& header) {
   const std::scoped_lock lock(mutex_);
-  header_ = header;
   applied_complete_ = header.complete;
-  return write_header();
+  return write_header(header);
 }
 
 Status Catalog::set_claimed() {
   const std::scoped_lock lock(mutex_);
+  WALFS_TRY(check());
+  WALFS_TRY(sql_->set_meta.bind(1, "claimed").bind(2, "1").run());
   header_.claimed = true;
-  return sql_->set_meta.bind(1, "claimed").bind(2, "1").run();
+  return {};
 }
 
 Status Catalog::set_snapshot_done() {
   const std::scoped_lock lock(mutex_);
+  WALFS_TRY(check());
+  WALFS_TRY(sql_->set_meta.bind(1, "snapshot_done").bind(2, "1").run());
   header_.snapshot_done = true;
-  return sql_->set_meta.bind(1, "snapshot_done").bind(2, "1").run();
+  return {};
 }
 
 Status Catalog::set_clean() {
   const std::scoped_lock lock(mutex_);
-  header_.clean = true;
-  return write_header();
+  CatalogHeader header = header_;
+  header.clean = true;
+  return write_header(header);
 }
 
 Status Catalog::note_uploaded(Position uploaded) {
   const std::scoped_lock lock(mutex_);
   if (header_.uploaded == uploaded) return {};
+  WALFS_TRY(check());
+  WALFS_TRY(sql_->set_meta.bind(1, "uploaded").bind(2, uploaded.to_string()).run());
   header_.uploaded = uploaded;
-  return sql_->set_meta.bind(1, "uploaded").bind(2, uploaded.to_string()).run();
+  return {};
 }
 
-Status Catalog::write_header() {
+Status Catalog::write_header(const CatalogHeader& header) {
+  WALFS_TRY(check());
   const std::pair<std::string_view, std::string> rows[] = {
-      {"volume", header_.volume},
-      {"url", header_.url},
-      {"token", header_.token},
-      {"parent", header_.parent.to_string()},
-      {"position", header_.position.to_string()},
-      {"uploaded", header_.uploaded.to_string()},
-      {"complete", header_.complete.to_string()},
-      {"epoch", Position{header_.epoch}.to_string()},
+      {"volume", header.volume},
+      {"url", header.url},
+      {"token", header.token},
+      {"parent", header.parent.to_string()},
+      {"position", header.position.to_string()},
+      {"uploaded", header.uploaded.to_string()},
+      {"complete", header.complete.to_string()},
+      {"epoch", Position{header.epoch}.to_string()},
       {"next_id", Position{next_id_}.to_string()},
-      {"claimed", header_.claimed ? "1" : "0"},
-      {"snapshot_done", header_.snapshot_done ? "1" : "0"},
-      {"clean", header_.clean ? "1" : "0"},
+      {"claimed", header.claimed ? "1" : "0"},
+      {"snapshot_done", header.snapshot_done ? "1" : "0"},
+      {"clean", header.clean ? "1" : "0"},
   };
   for (const auto& [key, value] : rows) {
     WALFS_TRY(sql_->set_meta.bind(1, key).bind(2, std::string_view(value)).run());
   }
-  return database_->execute("COMMIT; BEGIN");
+  WALFS_TRY(database_->execute("COMMIT; BEGIN"));
+  header_ = header;
+  baseline_is_kept_ = header.snapshot_done;
+  return {};
 }
 
 Status Catalog::wipe() {
   const std::scoped_lock lock(mutex_);
+  WALFS_TRY(check());
   next_id_ = kRootId + 1;
   return database_->execute(
       "DELETE FROM files; DELETE FROM entries; DELETE FROM hashes; DELETE FROM extents; COMMIT; "
@@ -233,23 +256,27 @@ Status Catalog::put_file(FileId id, const Attributes& attributes) {
   ByteWriter encoded;
   encode_attributes(attributes, encoded);
   const std::scoped_lock lock(mutex_);
+  WALFS_TRY(check());
   note_id(id);
   return sql_->put_file.bind(1, id).bind_blob(2, encoded.data()).run();
 }
 
 Status Catalog::put_entry(FileId parent, const std::string& name, FileId child) {
   const std::scoped_lock lock(mutex_);
+  WALFS_TRY(check());
   return sql_->put_entry.bind(1, parent).bind_blob(2, as_bytes(name)).bind(3, child).run();
 }
 
 Status Catalog::set_inode(FileId id, uint64_t inode) {
   const std::scoped_lock lock(mutex_);
+  WALFS_TRY(check());
   return sql_->set_inode.bind(1, id).bind(2, inode).run();
 }
 
 Status Catalog::put_extent(FileId id, uint64_t file_offset, uint64_t size, const ChunkRef& chunk,
                            uint64_t chunk_offset) {
   const std::scoped_lock lock(mutex_);
+  WALFS_TRY(check());
   return sql_->put_extent.bind(1, id)
       .bind(2, file_offset)
       .bind(3, size)
@@ -284,6 +311,7 @@ Status Catalog::update_hashes(FileId id, const std::vector<BlockChange>& blocks,
 Status Catalog::put_scanned(FileId id, const ContentState& state, uint64_t first_block,
                             std::span<const uint64_t> hashes) {
   const std::scoped_lock lock(mutex_);
+  WALFS_TRY(check());
   ContentState known;
   WALFS_ASSIGN(const bool row, sql_->get_content.bind(1, id).step());
   const bool has_content = row && !sql_->get_content.is_null(0);
@@ -349,28 +377,44 @@ bool Catalog::transaction_lost() const {
   return !database_->in_transaction();
 }
 
-Status Catalog::begin_again() {
+Status Catalog::begin_again(std::span<const AppliedPoint> points) {
   const std::scoped_lock lock(mutex_);
-  baseline_lost_ = baseline_lost_ || !header_.snapshot_done;
-  return database_->execute("BEGIN");
+  if (!baseline_is_kept_) {
+    return Error{Errc::kNoSpace,
+                 "the disk was full during the first upload, which has to begin anew: unmount and "
+                 "mount again"};
+  }
+  WALFS_TRY(database_->execute("BEGIN"));
+  for (const AppliedPoint& applied : points) {
+    Status again = apply_whole(applied.point, applied.inodes);
+    if (again.ok()) continue;
+    roll_back();
+    return again;
+  }
+  return {};
 }
 
-Status Catalog::apply(const Point& point) {
+Status Catalog::apply(const Point& point, const Inodes& inodes) {
   const std::scoped_lock lock(mutex_);
+  WALFS_TRY(check());
+  return apply_whole(point, inodes);
+}
+
+Status Catalog::apply_whole(const Point& point, const Inodes& inodes) {
   WALFS_TRY(database_->execute("SAVEPOINT point"));
-  Status applied = apply_changes(point);
+  Status applied = apply_changes(point, inodes);
+  if (applied.ok()) applied = database_->execute("RELEASE point");
   if (applied.ok()) {
     if (!point.partial) applied_complete_ = point.position;
-    return database_->execute("RELEASE point");
+    return {};
   }
   // Where SQLite has rolled back more than the savepoint there is nothing left to go back to.
-  if (database_->in_transaction()) {
-    WALFS_TRY(database_->execute("ROLLBACK TO point; RELEASE point"));
-  }
+  if (database_->in_transaction() && !database_->execute("ROLLBACK TO point; RELEASE point").ok())
+    roll_back();
   return applied;
 }
 
-Status Catalog::apply_changes(const Point& point) {
+Status Catalog::apply_changes(const Point& point, const Inodes& inodes) {
   for (const Change& change : point.changes) {
     if (const auto* file = std::get_if<SetFile>(&change)) {
       ByteWriter encoded;
@@ -391,18 +435,22 @@ Status Catalog::apply_changes(const Point& point) {
       WALFS_TRY(apply_content(content, point.partial && !content.checksum));
     }
   }
+  for (const auto& [id, inode] : inodes)
+    WALFS_TRY(sql_->set_inode.bind(1, id).bind(2, inode).run());
   return {};
 }
 
 Status Catalog::commit(Position position) {
   const std::scoped_lock lock(mutex_);
-  header_.position = position;
-  header_.complete = applied_complete_;
-  return write_header();
+  CatalogHeader header = header_;
+  header.position = position;
+  header.complete = applied_complete_;
+  return write_header(header);
 }
 
 Status Catalog::for_each_file(const std::function<void(const FileRow&)>& visit) {
   const std::scoped_lock lock(mutex_);
+  WALFS_TRY(check());
   WALFS_ASSIGN(auto rows,
                database_->prepare("SELECT id, inode, attributes, sig_size, sig_mtime, sig_ctime, "
                                   "database "
@@ -428,6 +476,7 @@ Status Catalog::for_each_file(const std::function<void(const FileRow&)>& visit) 
 
 Status Catalog::for_each_entry(const std::function<void(const SetEntry&)>& visit) {
   const std::scoped_lock lock(mutex_);
+  WALFS_TRY(check());
   WALFS_ASSIGN(auto rows, database_->prepare("SELECT parent, name, child FROM entries"));
   while (true) {
     WALFS_ASSIGN(const bool more, rows.step());
@@ -451,6 +500,7 @@ Status Catalog::load_hashes(FileId id, ContentState& state) {
 
 Result<std::optional<ContentState>> Catalog::content(FileId id) {
   const std::scoped_lock lock(mutex_);
+  WALFS_TRY(check());
   WALFS_ASSIGN(const bool row, sql_->get_content.bind(1, id).step());
   if (!row) return std::optional<ContentState>();
   ContentState state;
@@ -478,6 +528,7 @@ Result<std::optional<ContentState>> Catalog::content(FileId id) {
 
 Status Catalog::save_signature(FileId id, const Signature& signature) {
   const std::scoped_lock lock(mutex_);
+  WALFS_TRY(check());
   return sql_->set_signature.bind(1, id)
       .bind(2, signature.size)
       .bind(3, static_cast<uint64_t>(signature.mtime_ns))

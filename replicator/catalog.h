@@ -63,6 +63,14 @@ struct CatalogHeader {
       false;  // Signatures are valid: nothing was changed through us since they were saved.
 };
 
+using Inodes = std::vector<std::pair<FileId, uint64_t>>;
+
+// A point as it was applied. The bytes of its blocks are not needed.
+struct AppliedPoint {
+  Point point;
+  Inodes inodes;
+};
+
 class Catalog {
  public:
   // Opens or creates; a file that is damaged or of another version is replaced by an empty catalog.
@@ -91,12 +99,14 @@ class Catalog {
                     uint64_t chunk_offset);
 
   Status set_inode(FileId id, uint64_t inode);
-  // All of the point, or nothing of it if this fails.
-  Status apply(const Point& point);
-  // True after a failure (a full disk) in which everything since the last commit was lost.
-  // begin_again() starts a new transaction; the points have to be applied again.
+  // All of the point and the inodes that go with it, or nothing if this fails.
+  Status apply(const Point& point, const Inodes& inodes = {});
+  // True after a failure (a full disk) in which everything since the last commit was lost. Until it
+  // is had again all other functions that read or change rows fail.
   bool transaction_lost() const;
-  Status begin_again();
+  // Starts a new transaction with all points since the last commit; nothing has changed if that
+  // fails. A baseline that was lost cannot be had again: the first upload begins anew.
+  Status begin_again(std::span<const AppliedPoint> points);
   // Makes everything since the last commit durable, with the given position. Against a power cut,
   // too: a catalog that is older than what the store has could only begin anew.
   Status commit(Position position);
@@ -124,7 +134,11 @@ class Catalog {
   Status prepare();
   Status read_header();
   void note_id(FileId id);  // It was given, and is never given again.
-  Status apply_changes(const Point& point);
+  // Fails if the transaction was lost.
+  Status check() const;
+  void roll_back();
+  Status apply_whole(const Point& point, const Inodes& inodes);
+  Status apply_changes(const Point& point, const Inodes& inodes);
   Status apply_content(const SetContent& change, bool torn);
   enum class Existing { kKeep, kReplace };
   Status update_hashes(FileId id, const std::vector<BlockChange>& blocks, uint64_t missing,
@@ -132,14 +146,14 @@ class Catalog {
   Status add_extents(SnapshotFile& file, Snapshot& snapshot,
                      std::map<Sha256Digest, uint32_t>& chunk_numbers);
   Status load_hashes(FileId id, ContentState& state);
-  Status write_header();
+  Status write_header(const CatalogHeader& header);
 
   mutable std::mutex mutex_;
   std::unique_ptr<SqlDatabase> database_;
   std::unique_ptr<Statements> sql_;
   CatalogHeader header_;
-  Position applied_complete_;   // As header_.complete, with what is not committed.
-  bool baseline_lost_ = false;  // Of a first upload: it must begin anew.
+  Position applied_complete_;      // As header_.complete, with what is not committed.
+  bool baseline_is_kept_ = false;  // header_.snapshot_done as it was committed.
   FileId next_id_ = kRootId + 1;
 
  public:

@@ -42,11 +42,6 @@ Status Catalog::add_extents(SnapshotFile& file, Snapshot& snapshot,
 }
 
 Result<Snapshot> Catalog::snapshot(PositionRange range, int64_t time_ns) {
-  if (baseline_lost_) {
-    return Error{Errc::kNoSpace,
-                 "the disk was full during the first upload, which has to begin anew: unmount and "
-                 "mount again"};
-  }
   Snapshot snapshot;
   snapshot.range = range;
   snapshot.time_ns = time_ns;

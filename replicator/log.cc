@@ -22,13 +22,10 @@ Log::Log(Catalog& catalog, std::string spool, Position last)
 
 // After a full disk the catalog may have lost what was not committed.
 Status Log::recover() {
-  if (!catalog_.transaction_lost()) return {};
-  WALFS_TRY(catalog_.begin_again());
-  for (const Point& point : uncommitted_) WALFS_TRY(catalog_.apply(point));
-  return {};
+  return catalog_.transaction_lost() ? catalog_.begin_again(uncommitted_) : Status();
 }
 
-Result<Position> Log::append(Point& point) {
+Result<Position> Log::append(Point& point, const Inodes& inodes) {
   WALFS_TRY(recover());
   if (renamed_) WALFS_TRY(commit_renamed());
   if (writer_ == nullptr) {
@@ -40,13 +37,13 @@ Result<Position> Log::append(Point& point) {
   point.position = Position{last_.load() + 1};
   point.time_ns = now_ns();
   WALFS_TRY(writer_->add(point));
-  const Status applied = catalog_.apply(point);
+  const Status applied = catalog_.apply(point, inodes);
   if (!applied.ok()) {
     writer_->undo();
     return applied.error();
   }
-  uncommitted_.push_back(point);
-  for (Change& change : uncommitted_.back().changes) {
+  uncommitted_.push_back({point, inodes});
+  for (Change& change : uncommitted_.back().point.changes) {
     auto* content = std::get_if<SetContent>(&change);
     if (content == nullptr) continue;
     for (BlockChange& block : content->blocks) block.data = {};

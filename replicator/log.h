@@ -31,8 +31,9 @@ class Log {
 
   // Gives the point the next position and its time, writes it into the open segment and applies it
   // to the catalog.
-  // After a failure (no room) nothing has changed, and the same point may be appended again.
-  Result<Position> append(Point& point);
+  // The inodes go into the catalog with it. After a failure (no room) nothing has changed, and the
+  // same point may be appended again.
+  Result<Position> append(Point& point, const Inodes& inodes = {});
   // Completes the open segment, if it holds a point, and makes the catalog follow. The callback set
   // by on_sealed is then called with the segment's range.
   Status seal();
@@ -66,7 +67,7 @@ class Log {
   int64_t open_since_ns_ = 0;
   std::atomic<uint64_t> open_bytes_{0};
   // Applied to the catalog and not yet committed there; without their blocks' bytes.
-  std::vector<Point> uncommitted_;
+  std::vector<AppliedPoint> uncommitted_;
   // A segment that is in the spool, which the catalog has to follow first.
   std::optional<PositionRange> renamed_;
 };

@@ -52,8 +52,8 @@ struct Commit {
   bool reset = false;
   bool database = false;
   std::optional<uint64_t> checksum;
-  std::vector<BlockChange> blocks;  // Ascending; their bytes lie in `buffers`.
-  std::vector<std::unique_ptr<CommitBuffer>> buffers;
+  std::vector<BlockChange> blocks;                     // Of two for one block the later counts.
+  std::vector<std::unique_ptr<CommitBuffer>> buffers;  // Hold the blocks' bytes.
 };
 
 // Several commits of one file, in their order, as one change. Takes the buffers over, which the

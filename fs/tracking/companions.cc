@@ -153,7 +153,7 @@ void Tracker::bind_companion(const std::shared_ptr<FileState>& file,
       // A journal that is found, and not seen to begin: what its transaction has written before is
       // not known.
       if (state == JournalState::kLive) {
-        content.dirty.add(0, file_size(*base).value_or(0));
+        content.dirty.add(0, std::max(content.known.size, file_size(*base).value_or(0)));
         content.size_dirty = true;
         content.dirty_is_new = true;
         content.doubt = std::max(content.doubt, Doubt::kUnverified);

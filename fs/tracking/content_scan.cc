@@ -42,13 +42,13 @@ Status read_each(Tracker& tracker, std::vector<UnreadFile> files, const std::ato
     files = std::move(moved);
     WALFS_TRY(find_again(tracker, files));
   }
-  return Error{Errc::kIo, files.front().path + " is not found any more"};
+  return Error{Errc::kRetry, files.front().path + " is not found any more"};
 }
 
 }  // namespace
 
-void ContentComparison::run(const std::vector<UnreadFile>& files,
-                            const std::atomic<bool>& stopping) {
+Status ContentComparison::run(const std::vector<UnreadFile>& files,
+                              const std::atomic<bool>& stopping) {
   const auto compare_one = [&](const UnreadFile& unread, const File& file) {
     compare(file, stopping);
     if (stopping) return Status();
@@ -56,9 +56,9 @@ void ContentComparison::run(const std::vector<UnreadFile>& files,
     end(*file);
     return Status();
   };
-  const Status done = read_each(tracker_, files, stopping, compare_one);
-  if (!done.ok()) spdlog::error("not everything was compared: {}", done.error().message);
+  WALFS_TRY(read_each(tracker_, files, stopping, compare_one));
   take_what_was_written_meanwhile(stopping);
+  return {};
 }
 
 // A file that differs in most is read once: what differs is taken as soon as that is known.
@@ -98,8 +98,10 @@ std::optional<uint64_t> ContentComparison::compare_slice(FileState& file, uint64
   for (uint64_t block = offset / block_size; block * block_size < end; ++block) {
     const uint64_t begin = block * block_size;
     if (!content.dirty.intersects(begin, begin + block_size)) continue;
+    file.read_error = 0;
     const size_t got = read_logical(file, block, buffer);
-    if (block_hash(block, ByteView(buffer).first(got), block_size) == content.known.hashes[block]) {
+    if (file.read_error == 0 &&
+        block_hash(block, ByteView(buffer).first(got), block_size) == content.known.hashes[block]) {
       content.dirty.remove(begin, begin + block_size);
     } else {
       differing += block_size;
@@ -237,7 +239,12 @@ Result<bool> FirstUpload::read_slice(FileState& file, uint64_t offset) {
   }
   Bytes& data = slice_;
   data.assign(offset < end ? end - offset : 0, 0);
+  file.read_error = 0;
   read_file(file, offset, data);
+  if (file.read_error != 0) {
+    const Error error = error_from_errno("cannot read " + tracker_.path_of(file), file.read_error);
+    return Error{Errc::kRetry, error.message};
+  }
   bool all_zero = true;
   const uint64_t first = offset / known.block_size;
   std::vector<uint64_t> hashes;

@@ -30,7 +30,7 @@ class ContentComparison {
         part_bytes_(part_bytes),
         slice_(std::min<uint64_t>(kChunkSizeMax, part_bytes)),
         ship_(std::move(ship)) {}
-  void run(const std::vector<UnreadFile>& files, const std::atomic<bool>& stopping);
+  Status run(const std::vector<UnreadFile>& files, const std::atomic<bool>& stopping);
   uint64_t bytes_done() const { return bytes_done_; }
 
  private:

@@ -31,6 +31,8 @@ void add_heads(std::vector<Head>& heads, const std::vector<Head>& newer) {
 Result<bool> Cutter::cut(const Cut& cut) {
   add_heads(waiting_heads_, cut.heads);
   WALFS_TRY(append_pending());
+  // Before the list: what is found different until the comparison ends must be in it.
+  const bool comparing = comparing_;
   gather_listed();
   for (const auto& file : active_) {
     const std::scoped_lock lock(file->mutex);
@@ -41,6 +43,7 @@ Result<bool> Cutter::cut(const Cut& cut) {
   if (!wait_for_heads() || !heads_are_known(cut)) return false;
   cut_order_ = cut.order;
   unsettled_.clear();
+  unreadable_.reset();
   scan_settled_ = true;
   databases_settled_ = true;
   uint64_t gathered_bytes = 0;
@@ -48,11 +51,11 @@ Result<bool> Cutter::cut(const Cut& cut) {
     const std::scoped_lock lock(file->mutex);
     if (file->content == nullptr) continue;
     // What is compared is captured when there is room for it.
-    if (!comparing_) look(*file, cut.force);
+    if (!comparing) look(*file, cut.force);
     note_state(*file);
     gathered_bytes += gathered(*file);
   }
-  if (!has_caught_up(cut)) {
+  if (comparing || !has_caught_up(cut)) {
     if (gathered_bytes < part_bytes_) return false;
     const Result<bool> appended = append_part();
     if (!appended.ok()) return appended.error();
@@ -205,7 +208,6 @@ void Cutter::end_comparison() {
 }
 
 bool Cutter::has_caught_up(const Cut& cut) {
-  if (comparing_) return false;
   if (!settling_) return true;
   if (cut.order < whole_from_order_ || any_torn(cut)) return false;
   const bool doubtful = std::any_of(active_.begin(), active_.end(), [](const auto& file) {
@@ -280,6 +282,8 @@ void Cutter::look(FileState& file, bool force) {
 void Cutter::note_state(FileState& file) {
   Content& content = *file.content;
   ++content.quiet_cuts;
+  if (content.doubt != Doubt::kNone && file.read_error != 0)
+    unreadable_ = error_from_errno("cannot read " + tracker_.path_of(file), file.read_error);
   if (file.role != Role::kContent && !file.kept_hot) return;
   const bool left = !content.dirty.empty() || content.size_dirty;
   if (file.kept_hot && !content.comparing && !left) file.kept_whole = true;
@@ -337,6 +341,7 @@ void Cutter::capture(FileState& file) {
   const bool was_empty = content.known.size == 0;
   const bool was_database = content.known.database;
   auto commit = capture_dirty(file, tracker_.spool());
+  if (content.doubt != Doubt::kNone) return;  // It could not be read.
   if (!content.journal_open) tracker_.forget_hot_journal(content, cut_order_);
   if (!commit) return;
   content.commits.push_back(std::move(*commit));
@@ -378,6 +383,8 @@ std::vector<Commit> Cutter::take_commits(FileState& file, const Cut& cut) {
 // Of several states of one file only the last counts.
 void Cutter::add_names(const Cut& cut) {
   std::vector<Change> names = tracker_.take_names(cut.order);
+  const Inodes inodes = tracker_.take_inodes();
+  pending_inodes_.insert(pending_inodes_.end(), inodes.begin(), inodes.end());
   std::unordered_set<FileId> seen;
   std::vector<Change> kept;
   for (auto change = names.rbegin(); change != names.rend(); ++change) {
@@ -408,11 +415,11 @@ std::string Cutter::unsettled_path() const {
 
 Status Cutter::append_pending() {
   if (pending_.changes.empty()) return {};
-  WALFS_ASSIGN(const Position position, log_.append(pending_));
+  WALFS_ASSIGN(const Position position, log_.append(pending_, pending_inodes_));
   static_cast<void>(position);
   pending_ = Point{};
   pending_buffers_.clear();
-  for (const auto& [id, inode] : tracker_.take_inodes()) WALFS_TRY(catalog_.set_inode(id, inode));
+  pending_inodes_.clear();
   return {};
 }
 

@@ -55,8 +55,8 @@ class Cutter {
  public:
   // How much is gathered for one partial point, about.
   static constexpr uint64_t kPartBytes = uint64_t{16} << 20;
-  Cutter(Tracker& tracker, Catalog& catalog, Log& log, uint64_t part_bytes = kPartBytes)
-      : tracker_(tracker), catalog_(catalog), log_(log), part_bytes_(part_bytes) {}
+  Cutter(Tracker& tracker, Log& log, uint64_t part_bytes = kPartBytes)
+      : tracker_(tracker), log_(log), part_bytes_(part_bytes) {}
 
   // Appends a point if anything changed, or if the last one is partial. False: frames that the
   // heads promise have not arrived, a head is missing, or files are compared; try again with the
@@ -86,6 +86,8 @@ class Cutter {
   // Whether every commit that a database has made is in a point.
   bool databases_settled() const { return databases_settled_; }
   std::string unsettled_path() const;  // Of one of them; empty if there is none.
+  // Of a file that could not be read at the last cut: what it has is in no point until it can be.
+  const std::optional<Error>& unreadable() const { return unreadable_; }
   // True when no file was read by the first upload in a state that may not be committed.
   bool scan_settled() const { return scan_settled_; }
 
@@ -116,7 +118,6 @@ class Cutter {
   void tidy();
 
   Tracker& tracker_;
-  Catalog& catalog_;
   Log& log_;
   const uint64_t part_bytes_;
   std::vector<std::shared_ptr<FileState>> active_;
@@ -129,10 +130,12 @@ class Cutter {
   std::atomic<int64_t> catch_up_until_ns_{0};  // 0: nothing is to be waited for.
   std::unordered_set<FileId> distrusted_;      // Their heads promised frames that never came.
   std::vector<std::pair<std::shared_ptr<FileState>, bool>> changed_kind_;
-  Point pending_;  // Taken from the tracker and not yet in the log.
+  Point pending_;          // Taken from the tracker and not yet in the log.
+  Inodes pending_inodes_;  // Go into the catalog with it.
   std::vector<std::unique_ptr<CommitBuffer>> pending_buffers_;
   uint64_t cut_order_ = 0;
   std::vector<std::shared_ptr<FileState>> unsettled_;
+  std::optional<Error> unreadable_;
   bool scan_settled_ = true;
   bool databases_settled_ = true;
   bool heads_told_ = true;

@@ -104,10 +104,12 @@ class BlockCollector {
   size_t used_ = 0;
 };
 
-// Takes over a transaction's pages that differ from what is known.
-void collect_pages(FileState& database, const std::vector<WalPage>& pages,
+// Takes over a transaction's pages that differ from what is known. False: some could not be read,
+// and are dirty.
+bool collect_pages(FileState& database, const std::vector<WalPage>& pages,
                    BlockCollector& collector) {
   Content& content = *database.content;
+  bool all = true;
   Bytes buffer(content.known.block_size);
   for (const WalPage& page : pages) {
     const uint64_t block = page.number - 1;
@@ -115,11 +117,13 @@ void collect_pages(FileState& database, const std::vector<WalPage>& pages,
     if (read_file(*content.wal, page.offset, buffer) != buffer.size()) {
       content.dirty.add(block * buffer.size(), (block + 1) * buffer.size());
       content.doubt = std::max(content.doubt, Doubt::kUnverified);
+      all = false;
       continue;
     }
     const uint64_t hash = block_hash(block, buffer, content.known.block_size);
     if (set_known(content, block, hash)) collector.add(block, hash, buffer);
   }
+  return all;
 }
 
 void take_transaction(FileState& database, const WalTransaction& transaction,
@@ -142,7 +146,11 @@ void take_transaction(FileState& database, const WalTransaction& transaction,
   const uint64_t old_size = content.known.size;
   resize_known(content, uint64_t{transaction.database_pages} * page_size);
   BlockCollector collector(commit, spool, transaction.pages.size() * page_size);
-  collect_pages(database, transaction.pages, collector);
+  if (!collect_pages(database, transaction.pages, collector)) {
+    content.unfinished = std::move(commit);
+    content.size_dirty = true;
+    return;
+  }
   if (commit.blocks.empty() && content.known.size == old_size) return;
   describe_commit(content, commit);
   content.commits.push_back(std::move(commit));
@@ -185,9 +193,7 @@ void note_generations(FileState& database, const WalScan& scan) {
 
 // Moves the known state to the file's block size and size, as the commit says it; true if either,
 // or what the file is, has changed.
-bool take_shape(FileState& file, const ContentKind& kind, Commit& commit) {
-  Content& content = *file.content;
-  const uint64_t size = logical_size(file);
+bool take_shape(Content& content, const ContentKind& kind, uint64_t size, Commit& commit) {
   const uint64_t old_size = content.known.size;
   const bool was_database = content.known.database;
   if (content.known.block_size != kind.block_size) {
@@ -201,35 +207,82 @@ bool take_shape(FileState& file, const ContentKind& kind, Commit& commit) {
   return commit.reset || size != old_size || was_database != kind.database;
 }
 
-// Reads a block of the state; takes it over if it differs from what is known.
-void take_block(FileState& file, uint64_t block, Bytes& buffer, BlockCollector& collector) {
+// Reads a block of the state; takes it over if it differs from what is known. False if it can't be
+// read.
+bool take_block(FileState& file, uint64_t block, Bytes& buffer, BlockCollector& collector) {
   Content& content = *file.content;
   const auto block_size = static_cast<uint32_t>(buffer.size());
   const uint64_t want = stored_block_size(block, block_size, content.known.size);
+  file.read_error = 0;
   const size_t got = std::min<size_t>(read_logical(file, block, buffer), want);
+  if (file.read_error != 0) return false;
   std::fill(buffer.begin() + static_cast<std::ptrdiff_t>(got), buffer.end(), uint8_t{0});
   const ByteView data = ByteView(buffer).first(want);
   const uint64_t hash = block_hash(block, data, block_size);
   if (set_known(content, block, hash)) collector.add(block, hash, data);
+  return true;
+}
+
+// Whether the file has another shape now; nothing if that can't be had.
+std::optional<bool> begin_capture(FileState& file, Commit& commit) {
+  file.read_error = 0;
+  const ContentKind kind = detect_kind(file);
+  const uint64_t size = logical_size(file);
+  if (file.read_error != 0) return std::nullopt;
+  return take_shape(*file.content, kind, size, commit);
+}
+
+// Blocks that were taken before, as long as the file has them.
+void go_on_with(Commit before, const Content& content, Commit& commit) {
+  if (commit.reset) return;
+  commit.reset = before.reset;
+  commit.blocks = std::move(before.blocks);
+  commit.buffers = std::move(before.buffers);
+  const uint64_t count = content.known.block_count();
+  std::erase_if(commit.blocks, [&](const BlockChange& block) { return block.index >= count; });
+}
+
+// The dirty ones in [first, stop). What could not be read is returned, and read_error says why.
+ByteRanges take_blocks(FileState& file, uint64_t first, uint64_t stop, BlockCollector& collector) {
+  const ByteRanges& dirty = file.content->dirty;
+  const uint32_t block_size = file.content->known.block_size;
+  Bytes buffer(block_size);
+  ByteRanges left;
+  int error = 0;
+  for (auto block = dirty.next_block(first, block_size); block && *block < stop;
+       block = dirty.next_block(*block + 1, block_size)) {
+    if (take_block(file, *block, buffer, collector)) continue;
+    left.add(*block * block_size, (*block + 1) * block_size);
+    error = file.read_error;
+  }
+  file.read_error = error;
+  return left;
 }
 
 }  // namespace
 
 bool open_own(FileState& file) {
   if (file.own_fd.valid()) return true;
-  if (file.path_fd < 0) return false;
+  if (file.path_fd < 0) {
+    errno = EBADF;
+    return false;
+  }
   const std::string alias = "/proc/self/fd/" + std::to_string(file.path_fd);
   file.own_fd = FileDescriptor(::open(alias.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   return file.own_fd.valid();
 }
 
 size_t read_file(FileState& file, uint64_t offset, std::span<uint8_t> into) {
-  if (!open_own(file)) return 0;
+  if (!open_own(file)) {
+    file.read_error = errno;
+    return 0;
+  }
   size_t done = 0;
   while (done < into.size()) {
     const ssize_t n = ::pread(file.own_fd.get(), into.data() + done, into.size() - done,
                               static_cast<off_t>(offset + done));
     if (n < 0 && errno == EINTR) continue;
+    if (n < 0) file.read_error = errno;
     if (n <= 0) break;
     done += static_cast<size_t>(n);
   }
@@ -241,8 +294,9 @@ size_t read_file(FileState& file, uint64_t offset, std::span<uint8_t> into) {
 std::optional<uint64_t> file_size(FileState& file) {
   struct statx attributes {};
   const int fd = file.own_fd.valid() ? file.own_fd.get() : file.path_fd;
-  if (fd < 0 || ::statx(fd, "", AT_EMPTY_PATH, STATX_SIZE, &attributes) != 0) return std::nullopt;
-  return attributes.stx_size;
+  if (::statx(fd, "", AT_EMPTY_PATH, STATX_SIZE, &attributes) == 0) return attributes.stx_size;
+  file.read_error = errno;
+  return std::nullopt;
 }
 
 void wait_for_role(FileState& file) {
@@ -279,57 +333,62 @@ uint64_t logical_size(FileState& file) {
 size_t read_logical(FileState& file, uint64_t block, std::span<uint8_t> into) {
   Content& content = *file.content;
   if (content.wal != nullptr && content.follower.page_size() == into.size()) {
-    if (const auto offset = wal_offset(content, block))
-      return read_file(*content.wal, *offset, into);
+    if (const auto offset = wal_offset(content, block)) {
+      const size_t got = read_file(*content.wal, *offset, into);
+      if (got != into.size()) file.read_error = EIO;
+      return got;
+    }
   }
   return read_file(file, block * into.size(), into);
 }
 
 std::optional<Commit> capture_dirty(FileState& file, const std::string& spool) {
   Content& content = *file.content;
-  const ContentKind kind = detect_kind(file);
   Commit commit;
-  const bool changed = take_shape(file, kind, commit);
-  BlockCollector collector(commit, spool, content.dirty.total_bytes() + kind.block_size);
-  Bytes buffer(kind.block_size);
-  for (auto block = content.dirty.next_block(0, kind.block_size);
-       block && *block < content.known.block_count();
-       block = content.dirty.next_block(*block + 1, kind.block_size)) {
-    take_block(file, *block, buffer, collector);
+  const auto shape = begin_capture(file, commit);
+  if (!shape) {
+    content.doubt = std::max(content.doubt, Doubt::kUnverified);
+    return std::nullopt;
   }
-  content.dirty.clear();
-  content.size_dirty = false;
-  content.doubt = Doubt::kNone;
+  const bool goes_on = content.unfinished.has_value();
+  if (goes_on) go_on_with(*std::exchange(content.unfinished, {}), content, commit);
+  BlockCollector collector(commit, spool, content.dirty.total_bytes() + content.known.block_size);
+  const ByteRanges left = take_blocks(file, 0, content.known.block_count(), collector);
+  const bool all = left.empty();
+  content.dirty = left;
+  content.size_dirty = !all;
+  content.doubt = all ? Doubt::kNone : Doubt::kUnverified;
+  if (!all) {
+    content.unfinished = std::move(commit);
+    return std::nullopt;
+  }
   content.scanned_dirty = false;
   const bool was_torn = std::exchange(content.torn, false);
-  if (commit.blocks.empty() && !changed && !was_torn) return std::nullopt;
+  if (commit.blocks.empty() && !*shape && !was_torn && !goes_on) return std::nullopt;
   describe_commit(content, commit);
   return commit;
 }
 
 uint64_t capture_part(FileState& file, uint64_t begin, uint64_t end, const std::string& spool) {
   Content& content = *file.content;
-  const ContentKind kind = detect_kind(file);
   Commit commit;
   commit.torn = true;
-  const bool changed = take_shape(file, kind, commit);
-  BlockCollector collector(commit, spool, end - begin + kind.block_size);
-  Bytes buffer(kind.block_size);
-  const uint64_t first = begin / kind.block_size;
-  const uint64_t stop =
-      std::min((end + kind.block_size - 1) / kind.block_size, content.known.block_count());
-  for (auto block = content.dirty.next_block(first, kind.block_size); block && *block < stop;
-       block = content.dirty.next_block(*block + 1, kind.block_size)) {
-    take_block(file, *block, buffer, collector);
-    content.dirty.remove(*block * kind.block_size, (*block + 1) * kind.block_size);
-  }
-  if (commit.blocks.empty() && !changed) return 0;
+  const auto shape = begin_capture(file, commit);
+  if (!shape) return 0;
+  const uint32_t block_size = content.known.block_size;
+  BlockCollector collector(commit, spool, end - begin + block_size);
+  const uint64_t first = begin / block_size;
+  const uint64_t stop = std::min((end + block_size - 1) / block_size, content.known.block_count());
+  const ByteRanges left = take_blocks(file, first, stop, collector);
+  content.dirty.remove(first * block_size, stop * block_size);
+  for (const auto& [from, to] : left.ranges()) content.dirty.add(from, to);
+  if (commit.blocks.empty() && !*shape) return 0;
   content.torn = true;
   content.size_dirty = true;
   content.doubt = std::max(content.doubt, Doubt::kUnverified);
   describe_commit(content, commit);
   commit.checksum.reset();
-  const uint64_t taken = commit.blocks.size() * uint64_t{kind.block_size};
+  const uint64_t taken = commit.blocks.size() * uint64_t{block_size};
   content.commits.push_back(std::move(commit));
   return taken;
 }

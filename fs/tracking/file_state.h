@@ -54,8 +54,10 @@ struct Content {
   ByteRanges dirty;
   bool size_dirty = false;
   std::deque<Commit> commits;  // Wait for their points.
-  bool torn = false;           // The newest commit is; if there is none, the log.
-  bool torn_in_log = false;    // What the log has is torn.
+  // What was taken while other blocks could not be read: no commit before they are.
+  std::optional<Commit> unfinished;
+  bool torn = false;         // The newest commit is; if there is none, the log.
+  bool torn_in_log = false;  // What the log has is torn.
 
   // Of databases.
   uint64_t last_commit_order = 0;  // Only where commits wait for the store.
@@ -98,6 +100,8 @@ struct FileState : std::enable_shared_from_this<FileState> {
   bool is_regular = false;
   int path_fd = -1;       // Of the mount, while attached.
   FileDescriptor own_fd;  // O_RDONLY, opened when first needed.
+  int read_error =
+      0;  // errno of a read that failed in the last capture; what it was to take waits.
   unsigned writers = 0;
   std::shared_ptr<FileState> base;   // The database of a companion.
   std::unique_ptr<Content> content;  // Loaded when first needed.
@@ -118,9 +122,10 @@ struct FileState : std::enable_shared_from_this<FileState> {
 
 // Opens a descriptor of the file that outlives the mount's. False if that fails.
 bool open_own(FileState& file);
-// Reads up to into.size() bytes; fewer at the end of the file or if it can't be read.
+// Reads up to into.size() bytes; fewer at the end of the file, and if it can't be read, which
+// read_error then says: what can't be read is not empty.
 size_t read_file(FileState& file, uint64_t offset, std::span<uint8_t> into);
-// The file's size, or nothing if it can't be had.
+// The file's size, or nothing if it can't be had; then read_error says why.
 std::optional<uint64_t> file_size(FileState& file);
 
 // Block size and kind by the first bytes of the content (the log's page 1 included).
@@ -137,7 +142,8 @@ inline bool has_descriptor(const FileState& file) {
 // Returns when the file has its role: whoever has found it first may still be about to decide.
 // Called without locks.
 void wait_for_role(FileState& file);
-// The size of the state: of the log's last commit if it has one, else the file's.
+// The size of the state: of the log's last commit if it has one, else the file's. Zero with
+// read_error if that can't be had.
 uint64_t logical_size(FileState& file);
 
 // Reads a block of the state: from the log if that covers it, else from the file. Returns the bytes
@@ -146,7 +152,8 @@ size_t read_logical(FileState& file, uint64_t block, std::span<uint8_t> into);
 
 // Compares the dirty blocks with what is known and makes a commit of those that differ; nothing if
 // all are the same and the file was not torn. The caller says that the file is at a boundary.
-// Clears `dirty`. The lock is held.
+// Clears `dirty`, but for blocks that could not be read: then read_error says why, there is no
+// commit, and the next call makes one of all. The lock is held.
 std::optional<Commit> capture_dirty(FileState& file, const std::string& spool);
 
 // Takes what differs between two offsets, a multiple of nothing in particular, whether the file is

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <unordered_set>
 #include <utility>
 
 namespace walfs {
@@ -130,6 +131,16 @@ void Tracker::closed_writable(TrackedFile* handle) {
   if (file.writers == 0 && file.content != nullptr) file.content->boundary = true;
 }
 
+// No content has blocks of one byte, so the next capture begins anew and sends everything.
+void Tracker::forget_known(Content& content) {
+  content.known = ContentState{};
+  content.known.scanned = true;
+  content.known.block_size = 1;
+  content.checksum = content.unknown = 0;
+  content.size_dirty = true;
+  content.doubt = Doubt::kUnverified;
+}
+
 Content& Tracker::ensure_content(FileState& file) {
   if (file.content != nullptr) return *file.content;
   file.content = std::make_unique<Content>();
@@ -143,13 +154,9 @@ Content& Tracker::ensure_content(FileState& file) {
   auto stored = catalog_.content(file.id);
   content.known.scanned = true;
   if (!stored.ok()) {
-    // What the replica has is not known: no content has blocks of one byte, so the next capture
-    // begins anew and sends everything.
+    // What the replica has is not known.
     spdlog::error("{} will be sent anew: {}", path_of(file), stored.error().message);
-    content.known.block_size = 1;
-    content.size_dirty = true;
-    content.dirty.add(0, file_size(file).value_or(0));
-    content.doubt = Doubt::kUnverified;
+    forget_known(content);
     const CatalogHeader header = catalog_.header();
     content.torn = content.torn_in_log = header.complete != header.position;
     list(file.shared_from_this());
@@ -161,12 +168,17 @@ Content& Tracker::ensure_content(FileState& file) {
     content.known.block_size = kind.block_size;
     content.known.database = kind.database;
     content.known.scanned = false;
-    content.known.size = file_size(file).value_or(0);
+    const auto size = file_size(file);
+    content.known.size = size.value_or(0);
     content.known.hashes.assign(content.known.block_count(), kUnknownHash);
     // The catalog must know that the rest is yet to be read when the log tells it of some blocks:
     // else it takes the others for zeros, and nobody reads them.
     const Status put = catalog_.put_scanned(file.id, content.known, 0, {});
     if (!put.ok()) spdlog::error("{}: {}", path_of(file), put.error().message);
+    if (!size) {
+      forget_known(content);
+      list(file.shared_from_this());
+    }
   } else {
     content.synced = content.synced_in_generation = write_through_;  // It is new.
   }
@@ -184,7 +196,9 @@ Content& Tracker::ensure_content(FileState& file) {
     content.synced_in_generation = synced;
     content.comparing = true;
     content.size_dirty = true;
-    content.dirty.add(0, std::max(content.known.size, file_size(file).value_or(0)));
+    const auto size = file_size(file);
+    content.dirty.add(0, std::max(content.known.size, size.value_or(0)));
+    if (!size) forget_known(content);
     list(file.shared_from_this());
   }
   return content;
@@ -247,8 +261,12 @@ void Tracker::sealed(bool compared) {
   const std::scoped_lock lock(list_mutex_);
   touched_now_.insert(touched_now_.end(), still.begin(), still.end());
   if (!compared) return;
-  for (const uint64_t inode : std::exchange(touched_before_, {})) touched_.remove(inode);
-  for (const auto& file : touched_now_) touched_.add(file->inode);
+  // Not for an instant is one taken out that is to stay: a server may die at any.
+  std::unordered_set<uint64_t> stay;
+  for (const auto& file : touched_now_) stay.insert(file->inode);
+  for (const uint64_t inode : std::exchange(touched_before_, {}))
+    if (!stay.contains(inode)) touched_.remove(inode);
+  for (const uint64_t inode : stay) touched_.add(inode);
   if (touched_.everything() && touched_now_.size() < TouchedFiles::kFilesMax / 2)
     touched_.set_everything(false);
 }

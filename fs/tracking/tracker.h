@@ -124,7 +124,8 @@ class Tracker final : public FileObserver {
   // compared with the replica since the start.
   void sealed(bool compared);
   std::vector<Change> take_names(uint64_t up_to_order);
-  std::vector<std::pair<FileId, uint64_t>> take_inodes();
+  void note_inode(FileId id, uint64_t inode);
+  Inodes take_inodes();
   // Forgets states that nothing refers to any more.
   void prune(const std::shared_ptr<FileState>& file);
   // Called, with the path of the database, when a -shm appears or goes: whoever reads heads wants
@@ -160,6 +161,7 @@ class Tracker final : public FileObserver {
   bool reclassify_companions(const std::shared_ptr<FileState>& file, bool is_database);
 
  private:
+  static void forget_known(Content& content);
   std::shared_ptr<FileState> state_for(int path_fd, const struct stat& attributes,
                                        const std::shared_ptr<FileState>& parent, const char* name);
   void decide_role(const std::shared_ptr<FileState>& file, const std::shared_ptr<FileState>& parent,
@@ -207,7 +209,7 @@ class Tracker final : public FileObserver {
   std::unordered_map<uint64_t, FileId> ids_;  // By inode.
   std::unordered_map<FileId, Unread> unread_;
   std::vector<std::pair<uint64_t, Change>> names_;  // With their order.
-  std::vector<std::pair<FileId, uint64_t>> inodes_;
+  Inodes inodes_;
   std::vector<std::shared_ptr<FileState>> held_;     // Removed, with what an instant may want.
   std::unordered_map<uint64_t, std::string> links_;  // Paths of files with several names.
 

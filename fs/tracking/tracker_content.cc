@@ -228,8 +228,10 @@ void Tracker::note_journal_write(const std::shared_ptr<FileState>& journal) {
   {
     const std::scoped_lock lock(journal->mutex);
     base = journal->base;
+    journal->read_error = 0;
     got = read_file(*journal, 0, first);
     size = file_size(*journal).value_or(0);
+    if (journal->read_error != 0) return;
   }
   if (base == nullptr) return;  // Removed meanwhile.
   const ByteView header = ByteView(first).first(got);
@@ -277,7 +279,7 @@ void Tracker::end_transaction(const std::shared_ptr<FileState>& database) {
     commit->order = order;
     content.commits.push_back(std::move(*commit));
   }
-  forget_hot_journal(content, order);
+  if (content.doubt == Doubt::kNone) forget_hot_journal(content, order);
 }
 
 // Of a transaction over several databases this is the commit: the journals that name it count no

@@ -59,7 +59,12 @@ std::vector<Change> Tracker::take_names(uint64_t up_to_order) {
   return taken;
 }
 
-std::vector<std::pair<FileId, uint64_t>> Tracker::take_inodes() {
+void Tracker::note_inode(FileId id, uint64_t inode) {
+  const std::scoped_lock lock(names_mutex_);
+  inodes_.emplace_back(id, inode);
+}
+
+Inodes Tracker::take_inodes() {
   const std::scoped_lock lock(names_mutex_);
   return std::exchange(inodes_, {});
 }

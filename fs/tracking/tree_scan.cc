@@ -236,10 +236,11 @@ class Comparison {
     if (row != rows_.end() && row->second.attributes == *attributes) return {};
     if (fresh_) {
       WALFS_TRY(catalog_.put_file(id, *attributes));
-    } else {
-      event_.changes.emplace_back(SetFile{id, std::move(*attributes)});
+      return catalog_.set_inode(id, inode);
     }
-    return catalog_.set_inode(id, inode);
+    event_.changes.emplace_back(SetFile{id, std::move(*attributes)});
+    tracker_.note_inode(id, inode);
+    return {};
   }
 
   void note_content(FileId id, const Found& found) {

@@ -24,8 +24,6 @@ constexpr int64_t kMs = 1'000'000;
 constexpr int64_t kCutterPollMs = 20;
 constexpr int kLastRounds = 20;
 constexpr milliseconds kWatchInterval(20);
-// While more than this waits for the store a comparison brings nothing into the spool.
-constexpr uint64_t kComparedBytesMax = uint64_t{64} << 20;
 
 // Of the disk with the spool, and not of what we made of it.
 bool is_disk_fault(const Error& error) {
@@ -71,7 +69,7 @@ Status Volume::begin(const ServerContext& context) {
   log_reader_ = std::make_unique<LogReader>(*tracker_);
   tracker_->on_log_sync(
       [this](const std::shared_ptr<FileState>& database) { log_reader_->want(database); });
-  cutter_ = std::make_unique<Cutter>(*tracker_, *catalog_, *log_, part_bytes());
+  cutter_ = std::make_unique<Cutter>(*tracker_, *log_, part_bytes());
   if (!writer_->fresh) cutter_->begin_comparison();
   if (trust_ != Trust::kUntouched) tracker_->touch_everything();
   WALFS_ASSIGN(scan_, scan_tree(backing_fd_, *tracker_, *catalog_, writer_->fresh, trust_));
@@ -223,6 +221,7 @@ void Volume::make_cut(const Cut& cut, const std::vector<uint64_t>& tokens) {
   const Result<bool> made = cutter_->cut(cut);
   note_log_failure(made.ok() ? Status() : Status(made.error()));
   if (made.ok() && *made) {
+    note_unreadable(cutter_->unreadable());
     take_snapshot_position(cut.order);
     caught_up_ = caught_up_ || (compared() && log_->sealed() == log_->last());
   }
@@ -292,89 +291,12 @@ void Volume::note_log_failure(const Status& status) {
   log_error_ = status.error();
 }
 
-// ---- The scan's thread.
-
-void Volume::run_scan() {
-  if (comparison_) {
-    comparison_->run(scan_.unread, stopping_);
-  } else {
-    upload_everything();
-  }
-  if (!stopping_) cutter_->end_comparison();
+void Volume::note_unreadable(const std::optional<Error>& error) {
   const std::scoped_lock lock(mutex_);
-  scan_done_ = !stopping_;
-  changed_.notify_all();
-}
-
-// Together with what waits they must leave room for what is written meanwhile.
-uint64_t Volume::part_bytes() const {
-  return std::min(Cutter::kPartBytes, spool_limit_ / 4);
-}
-
-// What is found goes no faster than the store takes it.
-void Volume::ship_compared() {
-  const uint64_t compared_max = std::min(kComparedBytesMax, spool_limit_ / 4);
-  bool more = true;
-  while (more && !stopping_) {
-    Result<bool> made = false;
-    {
-      const std::scoped_lock lock(cut_mutex_);
-      made = cutter_->cut_part();
-      note_log_failure(made.ok() ? Status() : Status(made.error()));
-    }
-    more = !made.ok() || *made;
-    if (!made.ok()) std::this_thread::sleep_for(milliseconds(kCutterPollMs));
-    while (!stopping_ &&
-           !uploader_->wait_until_at_most(compared_max, milliseconds(5 * kCutterPollMs))) {
-    }
-  }
-}
-
-void Volume::upload_everything() {
-  const Result<bool> done = first_upload_->run(scan_.unread, stopping_);
-  if (!done.ok()) return note_log_failure(done.error());
-  if (!*done) return;
-  std::unique_lock lock(mutex_);
-  snapshot_wanted_ = true;
-  snapshot_order_ = tracker_->next_order();
-  changed_.wait(lock, [&] { return stopping_ || snapshot_; });
-  if (stopping_ && !snapshot_) return;
-  lock.unlock();
-  if (!put_snapshot(*snapshot_)) return;
-  spdlog::info("the first upload is complete");
-}
-
-// Once the log leads to its end, and never in an epoch that is somebody else's: whoever sees it can
-// use it.
-bool Volume::put_snapshot(const Snapshot& snapshot) {
-  while (!uploader_->wait_for(snapshot.range.last, milliseconds(200))) {
-    std::unique_lock lock(mutex_);
-    if (changed_.wait_for(lock, milliseconds(50), [&] { return stopping_.load(); })) return false;
-  }
-  const Bytes object = encode_snapshot(snapshot);
-  Outage outage("uploads of the first snapshot to " + store_->describe());
-  while (true) {
-    const Status put =
-        store_->put(snapshot_key(snapshot.range), ObjectBody::of(object), PutMode::kPlain);
-    if (put.ok()) break;
-    if (const auto line = outage.failed(put.error(), steady_ns())) spdlog::warn("{}", *line);
-    std::unique_lock lock(mutex_);
-    if (changed_.wait_for(lock, milliseconds(2000), [&] { return stopping_.load(); })) return false;
-  }
-  note_snapshot_done();
-  const std::scoped_lock lock(mutex_);
-  snapshot_done_ = true;
-  changed_.notify_all();
-  return true;
-}
-
-// Durable at once: a crash of a directory that is idle from now on must not repeat the upload.
-void Volume::note_snapshot_done() {
-  const std::scoped_lock lock(cut_mutex_);
-  Status noted = catalog_->set_snapshot_done();
-  if (noted.ok()) noted = log_->seal();
-  if (noted.ok()) noted = catalog_->commit(log_->sealed());
-  note_log_failure(noted);
+  if (error && (!read_error_ || read_error_->message != error->message))
+    spdlog::error("{}; the replica keeps what it has of it", error->message);
+  if (!error && read_error_) spdlog::info("everything can be read again");
+  read_error_ = error;
 }
 
 // ---- The watch's thread.

@@ -63,11 +63,13 @@ class Volume final : public ServerHooks {
   bool compared() const;
   void take_snapshot_position(uint64_t order);
   void note_log_failure(const Status& status);
+  void note_unreadable(const std::optional<Error>& error);
 
   // The scan's thread.
   void run_scan();
   void ship_compared();
   uint64_t part_bytes() const;
+  void until_read(const std::function<Status()>& read);
   void upload_everything();
   bool put_snapshot(const Snapshot& snapshot);
   void note_snapshot_done();
@@ -131,6 +133,7 @@ class Volume final : public ServerHooks {
   std::optional<Snapshot> snapshot_;
   bool snapshot_done_ = false;
   std::optional<Error> log_error_;
+  std::optional<Error> read_error_;
 };
 
 // One that replicates, or one that is paused.

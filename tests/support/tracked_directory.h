@@ -91,25 +91,31 @@ class TrackedDirectory {
     for (int i = 0; i < 10 && snapshot_wanted_; ++i) cut();
     EXPECT_FALSE(snapshot_wanted_);
   }
-  // The scan's thread alone, without a cut: so many files more. True at the end.
+  // The scan's thread alone, without a cut: so many files more. True at the end. Not further than
+  // to a file that cannot be read.
   bool read_unread(size_t count = SIZE_MAX) {
     const size_t end = read_ + std::min(count, scan_.unread.size() - read_);
     const std::vector<UnreadFile> files(scan_.unread.begin() + static_cast<std::ptrdiff_t>(read_),
                                         scan_.unread.begin() + static_cast<std::ptrdiff_t>(end));
-    read_ = end;
     const bool all = end == scan_.unread.size();
+    const auto note = [&](const Status& done) {
+      EXPECT_TRUE(done.ok() || done.error().code == Errc::kRetry) << done.error().message;
+      unreadable_ = done.ok() ? std::nullopt : std::optional<Error>(done.error());
+      if (done.ok()) read_ = end;
+      return done.ok();
+    };
     if (!writer_->fresh) {
-      ContentComparison(*tracker_, part_bytes(), [this] { ship_compared(); }).run(files, stopping);
-      compared_ = all && !stopping;
+      ContentComparison comparison(*tracker_, part_bytes(), [this] { ship_compared(); });
+      compared_ = note(comparison.run(files, stopping)) && all && !stopping;
       if (compared_) cutter_->end_comparison();
       return all;
     }
     ChunkUploader chunks(uploads_, writer_->store_has_chunks, 1, std::chrono::milliseconds(1));
     FirstUpload upload(*tracker_, *catalog_, chunks);
     const Result<bool> done = upload.run(files, stopping);
-    EXPECT_TRUE(done.ok()) << done.error().message;
+    if (!note(done.ok() ? Status() : Status(done.error()))) return false;
     snapshot_order_ = tracker_->next_order();
-    snapshot_wanted_ = done.ok() && *done && all;  // Whoever cuts meanwhile sees the order, too.
+    snapshot_wanted_ = *done && all;  // Whoever cuts meanwhile sees the order, too.
     return all;
   }
   // All applications have ended; the last cut takes everything.
@@ -282,6 +288,7 @@ class TrackedDirectory {
   const TreeScan& scan() const { return scan_; }
   const WriterStart& writer() const { return *writer_; }
   const std::optional<Error>& log_error() const { return log_error_; }
+  const std::optional<Error>& unreadable() const { return unreadable_; }
   Uploader& uploader() { return *uploader_; }
   bool running() const { return writer_ && uploader_ != nullptr; }
   bool first_upload_done() const { return !snapshot_wanted_; }
@@ -335,7 +342,7 @@ class TrackedDirectory {
         heads_->unwatch(database.id);
       }
     });
-    cutter_ = std::make_unique<Cutter>(*tracker_, *catalog_, *log_, part_bytes());
+    cutter_ = std::make_unique<Cutter>(*tracker_, *log_, part_bytes());
     if (!writer_->fresh && (options_.uploads != nullptr || options_.part_bytes != 0))
       cutter_->begin_comparison();
     WALFS_ASSIGN(scan_, scan_tree(root_fd_.get(), *tracker_, *catalog_, writer_->fresh, trust));
@@ -402,6 +409,7 @@ class TrackedDirectory {
   std::unique_ptr<TrackedMount> mount_;
   TreeScan scan_;
   std::optional<Error> log_error_;
+  std::optional<Error> unreadable_;  // Why the scan did not come to its end.
   std::atomic<bool> snapshot_wanted_{false};
   std::optional<Snapshot> snapshot_;  // That the store does not have yet.
   Position snapshot_end_;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <map>
 #include <string>
 
 #include "replicator/catalog.h"
@@ -123,6 +124,76 @@ TEST(FullDisk, TheLogWaitsLosesNothingAndGoesOn) {
       ASSERT_EQ((*state)->hashes[block.index], block.hash) << "file " << id;
     }
   }
+}
+
+// What a statement did outside of it would be durable before its point, and what a read found would
+// be from before points that the log has.
+TEST(FullDisk, ACatalogThatHasLostItsTransactionSaysNothingUntilItHasItAgain) {
+  const SmallDisk disk;
+  ASSERT_TRUE(disk.mounted()) << "this test needs root";
+  const ScratchDirectory elsewhere;
+  {
+    auto catalog = std::move(Catalog::open(disk.path("catalog.db"))).value();
+    CatalogHeader header;
+    header.volume = "v";
+    header.snapshot_done = true;
+    ASSERT_TRUE(catalog->set_header(header).ok());
+    Log log(*catalog, elsewhere.make("spool"), Position::of(1, 0));
+    Bytes content;
+    const auto append = [&](FileId id) {
+      Point point = point_with_file(id, content);
+      return log.append(point, {{id, 100 + id}});
+    };
+    ASSERT_TRUE(append(2).ok());
+    ASSERT_TRUE(log.seal().ok());
+    ASSERT_TRUE(append(3).ok());
+    disk.fill(size_t{16} << 20);
+    EXPECT_EQ(log.seal().error().code, Errc::kNoSpace);
+    ASSERT_TRUE(catalog->transaction_lost());
+    EXPECT_FALSE(catalog->content(3).ok());
+    EXPECT_FALSE(catalog->for_each_entry([](const SetEntry&) {}).ok());
+    EXPECT_FALSE(catalog->set_inode(3, 7).ok());
+    EXPECT_FALSE(catalog->note_uploaded(Position::of(1, 2)).ok());
+    EXPECT_FALSE(catalog->set_clean().ok());
+    EXPECT_EQ(append(4).error().code, Errc::kNoSpace);
+    EXPECT_EQ(catalog->header().position, Position::of(1, 1));
+    disk.free_room();
+    ASSERT_TRUE(append(4).ok());
+    ASSERT_TRUE(log.seal().ok());
+  }
+  auto catalog = std::move(Catalog::open(disk.path("catalog.db"))).value();
+  EXPECT_EQ(catalog->header().position, Position::of(1, 3));
+  EXPECT_FALSE(catalog->header().clean);
+  std::map<FileId, uint64_t> inodes;
+  ASSERT_TRUE(
+      catalog->for_each_file([&](const Catalog::FileRow& row) { inodes[row.id] = row.inode; })
+          .ok());
+  EXPECT_EQ(inodes, (std::map<FileId, uint64_t>{{2, 102}, {3, 103}, {4, 104}}));
+}
+
+// A point of a log that began without a first snapshot has nothing to stand on.
+TEST(FullDisk, AFirstUploadWhoseCatalogLostItBeginsAnew) {
+  const SmallDisk disk;
+  ASSERT_TRUE(disk.mounted()) << "this test needs root";
+  const ScratchDirectory elsewhere;
+  auto catalog = std::move(Catalog::open(disk.path("catalog.db"))).value();
+  CatalogHeader header;
+  header.volume = "v";
+  ASSERT_TRUE(catalog->set_header(header).ok());
+  Log log(*catalog, elsewhere.make("spool"), Position::of(1, 0));
+  Bytes content;
+  Point point = point_with_file(2, content);
+  ASSERT_TRUE(log.append(point).ok());
+  ASSERT_TRUE(catalog->set_snapshot_done().ok());
+  disk.fill(size_t{16} << 20);
+  EXPECT_FALSE(log.seal().ok());
+  disk.free_room();
+  const auto sealed = log.seal();
+  EXPECT_EQ(sealed.error().code, Errc::kNoSpace);
+  EXPECT_NE(sealed.error().message.find("begin anew"), std::string::npos) << sealed.error().message;
+  catalog.reset();
+  catalog = std::move(Catalog::open(disk.path("catalog.db"))).value();
+  EXPECT_FALSE(catalog->header().snapshot_done);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <random>
+#include <thread>
 
 #include "replicator/replica.h"
 #include "tests/support/simulated_store.h"
@@ -297,6 +298,41 @@ TEST_F(TrackingParts, WhatApplicationsDoMeanwhileIsInNoPointBeforeAllElseIs) {
     databases.expect_points_are_states();
     if (HasFailure()) return;
   }
+}
+
+// The comparison ends while a cut that has begun before it waits for a log. I1: what was found
+// different is in the next point, which is made whole.
+TEST(TrackingComparison, ThatEndsDuringACutIsNotPassedOver) {
+  TrackedDirectory directory({.part_bytes = kPart});
+  TrackedDatabases databases(directory);
+  databases.open("x.db", "PRAGMA journal_mode=WAL");
+  databases.exec("x.db", kTable);
+  directory.mount().put("kept", noise(9000, 1));
+  directory.sync();
+  databases.exec("x.db", "INSERT INTO t VALUES(1, 1)");
+  const Cut before = directory.take_instant();
+  ASSERT_EQ(before.heads.size(), 1U);
+  databases.exec("x.db", "UPDATE t SET b = 2");
+  Cut instant = directory.take_instant();
+  ASSERT_EQ(instant.heads.size(), 1U);
+  const uint32_t frames = instant.heads.front().frame - before.heads.front().frame;
+  directory.pause();
+  directory.mount().put("kept", noise(9000, 2));
+  directory.resume_after_pause();
+  instant = directory.take_instant();
+  ASSERT_EQ(instant.heads.size(), 1U);
+  instant.heads.front().frame += frames;
+  bool made = false;
+  std::thread cutting([&] { made = directory.cut(instant); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  EXPECT_TRUE(directory.read_unread());
+  databases.exec("x.db", "UPDATE t SET b = 3");
+  cutting.join();
+  EXPECT_FALSE(made);
+  EXPECT_TRUE(directory.cut(true));
+  directory.seal();
+  EXPECT_EQ(directory.restored_tree(directory.log().sealed())["kept"].content, noise(9000, 2));
+  databases.expect_newest_restored();
 }
 
 TEST(TrackingHeads, OfADatabaseTheOneThatWasToldLastCounts) {
