@@ -199,6 +199,7 @@ Status Catalog::set_snapshot_done() {
 
 Status Catalog::set_clean() {
   const std::scoped_lock lock(mutex_);
+  if (uncommitted_) return Error{Errc::kIo, "points that are not sealed are not to be committed"};
   CatalogHeader header = header_;
   header.clean = true;
   return write_header(header);
@@ -234,6 +235,7 @@ Status Catalog::write_header(const CatalogHeader& header) {
   }
   WALFS_TRY(database_->execute("COMMIT; BEGIN"));
   header_ = header;
+  uncommitted_ = false;
   baseline_is_kept_ = header.snapshot_done;
   return {};
 }
@@ -406,6 +408,7 @@ Status Catalog::apply_whole(const Point& point, const Inodes& inodes) {
   if (applied.ok()) applied = database_->execute("RELEASE point");
   if (applied.ok()) {
     if (!point.partial) applied_complete_ = point.position;
+    uncommitted_ = true;
     return {};
   }
   // Where SQLite has rolled back more than the savepoint there is nothing left to go back to.

@@ -80,6 +80,7 @@ class Catalog {
   Status set_header(const CatalogHeader& header);
   Status set_claimed();
   Status set_snapshot_done();
+  // Fails while points are applied that are not committed: no other than commit() may commit them.
   Status set_clean();
   // Durable with the next commit().
   Status note_uploaded(Position uploaded);
@@ -153,6 +154,7 @@ class Catalog {
   std::unique_ptr<Statements> sql_;
   CatalogHeader header_;
   Position applied_complete_;      // As header_.complete, with what is not committed.
+  bool uncommitted_ = false;       // Points were applied since the last commit.
   bool baseline_is_kept_ = false;  // header_.snapshot_done as it was committed.
   FileId next_id_ = kRootId + 1;
 

@@ -97,11 +97,14 @@ void RequestJournal::unpark(uint64_t unique) {
   if (ParkedRequest* const place = find(unique)) place->unique.store(0, std::memory_order_release);
 }
 
+void RequestJournal::free_claimed() {
+  for (ParkedRequest& place : state_.parked)
+    if (place.unique == kParkedClaimed) place.unique = 0;
+}
+
 size_t RequestJournal::take_parked(RequestSlot& slot) {
   for (ParkedRequest& place : state_.parked) {
-    // One that was only claimed is still in its slot.
-    if (place.unique == kParkedClaimed) place.unique = 0;
-    if (place.unique == 0 || place.reply_size != 0) continue;
+    if (place.unique == 0 || place.unique == kParkedClaimed || place.reply_size != 0) continue;
     std::memcpy(slot.request.data() + sizeof place.header, &place.body, sizeof place.body);
     std::memcpy(slot.request.data(), &place.header, sizeof place.header);
     slot.state.store(SlotState::kReading, std::memory_order_release);

@@ -41,6 +41,8 @@ class RequestJournal {
   bool park(const fuse_in_header& header, const fuse_fsync_in& body);
   bool park_reply(const fuse_in_header& header, const iovec* parts, int count);
   void unpark(uint64_t unique);
+  // Before any thread serves: what a server was about to park when it died is still in its slot.
+  void free_claimed();
   // Moves one of the FSYNCs that a server which died has left into the slot; its size, or 0 if
   // there is none.
   size_t take_parked(RequestSlot& slot);

@@ -81,7 +81,8 @@ class FuseSession : public Session {
   fuse_session* session_ = nullptr;
   std::mutex replay_mutex_;
   std::condition_variable replay_changed_;
-  int replaying_ = 0;  // Threads that do what a server that died has left.
+  int replaying_ = 0;          // Threads that do what a server that died has left.
+  bool serves_early_ = false;  // One of them goes on with new requests while others still do.
   ReaderGate gate_;
   std::atomic<bool> spinner_{false};
   std::atomic<int> failure_{0};
@@ -368,10 +369,11 @@ void FuseSession::wait_for_replays() {
   std::unique_lock lock(replay_mutex_);
   const bool all_done = --replaying_ == 0;
   if (all_done) {
-    if (journal_.state().servers > 1) ask_for_the_rest();
+    if (journal_.state().servers > 1 && !serves_early_) ask_for_the_rest();
     replay_changed_.notify_all();
   }
-  replay_changed_.wait_for(lock, kReplayMax, [this] { return replaying_ <= 0; });
+  if (!replay_changed_.wait_for(lock, kReplayMax, [this] { return replaying_ <= 0; }))
+    serves_early_ = true;
 }
 
 void FuseSession::wait_awake() {
@@ -433,6 +435,7 @@ void FuseSession::serve_requests(size_t thread) {
 Status FuseSession::run() {
   const size_t count = static_cast<size_t>(std::max(0, options_.threads));
   replaying_ = static_cast<int>(count);
+  journal_.free_claimed();
   std::vector<std::thread> threads;
   threads.reserve(count);
   for (size_t i = 0; i < count; ++i) threads.emplace_back([this, i] { serve_requests(i); });

@@ -104,6 +104,7 @@ void Tracker::decide_role(const std::shared_ptr<FileState>& file,
   if (companion.kind != CompanionKind::kNone) {
     base = open_state(parent, std::string(companion.database));
     if (base != nullptr && base != file) {
+      wait_for_role(*base);
       const std::scoped_lock lock(base->mutex);
       if (base->role != Role::kContent) {
         base.reset();
@@ -186,6 +187,7 @@ void Tracker::adopt_companions(const std::shared_ptr<FileState>& file, NameEvent
     const std::string companion_name = name + suffix;
     const auto companion = open_state(parent, companion_name);
     if (companion == nullptr || companion == file) continue;
+    wait_for_role(*companion);
     Role role;
     {
       const std::scoped_lock lock(companion->mutex);

@@ -282,7 +282,9 @@ void Cutter::look(FileState& file, bool force) {
 void Cutter::note_state(FileState& file) {
   Content& content = *file.content;
   ++content.quiet_cuts;
-  if (content.doubt != Doubt::kNone && file.read_error != 0)
+  const bool log_unread = content.wal_written_from != UINT64_MAX;
+  const bool unreadable = file.read_error != 0 && (content.doubt != Doubt::kNone || log_unread);
+  if (unreadable)
     unreadable_ = error_from_errno("cannot read " + tracker_.path_of(file), file.read_error);
   if (file.role != Role::kContent && !file.kept_hot) return;
   const bool left = !content.dirty.empty() || content.size_dirty;
@@ -290,7 +292,7 @@ void Cutter::note_state(FileState& file) {
   // An open transaction is not waited for, but in a database that is to go up with its hot journal.
   const bool open =
       content.journal_open && (content.known.database || content.hot_journal == nullptr);
-  if (content.comparing || content.torn || (content.doubt != Doubt::kNone && !open) ||
+  if (unreadable || content.comparing || content.torn || (content.doubt != Doubt::kNone && !open) ||
       (left && !content.follower.following() && !open)) {
     unsettled_.push_back(file.shared_from_this());
     databases_settled_ = databases_settled_ && !content.known.database;

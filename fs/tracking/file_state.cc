@@ -259,6 +259,18 @@ ByteRanges take_blocks(FileState& file, uint64_t first, uint64_t stop, BlockColl
   return left;
 }
 
+// A log whose header cannot be read has not ended. What can be read of it is read again later.
+bool wal_is_readable(FileState& database) {
+  Content& content = *database.content;
+  std::array<uint8_t, kWalHeaderSize> header{};
+  content.wal->read_error = 0;
+  read_file(*content.wal, 0, header);
+  database.read_error = content.wal->read_error;
+  if (database.read_error == 0) return true;
+  content.wal_written_from = std::min<uint64_t>(content.wal_written_from, kWalHeaderSize);
+  return false;
+}
+
 }  // namespace
 
 bool open_own(FileState& file) {
@@ -375,6 +387,7 @@ uint64_t capture_part(FileState& file, uint64_t begin, uint64_t end, const std::
   commit.torn = true;
   const auto shape = begin_capture(file, commit);
   if (!shape) return 0;
+  if (content.unfinished) go_on_with(*std::exchange(content.unfinished, {}), content, commit);
   const uint32_t block_size = content.known.block_size;
   BlockCollector collector(commit, spool, end - begin + block_size);
   const uint64_t first = begin / block_size;
@@ -399,7 +412,7 @@ size_t capture_wal(FileState& database, const std::string& spool, uint64_t order
     return read_file(*content.wal, offset, into);
   };
   size_t transactions = 0;
-  bool more = true;
+  bool more = wal_is_readable(database);
   while (more) {
     WalScanOptions options;
     options.unchanged_below = content.wal_written_from;
@@ -412,8 +425,13 @@ size_t capture_wal(FileState& database, const std::string& spool, uint64_t order
       take_transaction(database, transaction, spool, order);
     }
     transactions += scan.transactions.size();
-    more = scan.more;
+    more = scan.more && content.wal->read_error == 0;
+    if (content.wal->read_error == 0) continue;
+    database.read_error = content.wal->read_error;
+    content.wal_written_from = std::min<uint64_t>(options.unchanged_below, kWalHeaderSize);
   }
+  // Whoever finds a transaction, the request that ended it waits for its order.
+  if (transactions > 0) content.last_commit_order = order;
   return transactions;
 }
 

@@ -235,9 +235,20 @@ void Tracker::list(const std::shared_ptr<FileState>& file) {
   if (!std::exchange(file->listed, true)) listed_.push_back(file);
 }
 
+void Tracker::prune_again() {
+  std::unordered_set<FileId> ids;
+  {
+    const std::scoped_lock lock(names_mutex_);
+    ids = std::exchange(prune_again_, {});
+  }
+  for (const FileId id : ids)
+    if (const auto file = find(id)) prune(file);
+}
+
 // A file with nothing to do any more is in the log as it is. Requests that are being executed touch
 // it again before they are answered, or are executed again by the next server.
 void Tracker::sealed(bool compared) {
+  prune_again();
   std::vector<std::shared_ptr<FileState>> files;
   {
     const std::scoped_lock lock(list_mutex_);
@@ -312,6 +323,12 @@ void Tracker::prune(const std::shared_ptr<FileState>& file) {
       (file->content->wal != nullptr || file->content->journal != nullptr))
     return;
   if (file->role == Role::kWal || file->role == Role::kJournal) return;
+  // The maps have it, and who calls; whoever else has it is about to use it.
+  constexpr long kOwners = 3;
+  if (file.use_count() > kOwners) {
+    prune_again_.insert(file->id);
+    return;
+  }
   const auto found = states_.find(file->inode);
   if (found != states_.end() && found->second == file) states_.erase(found);
   by_id_.erase(file->id);

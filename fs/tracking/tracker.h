@@ -17,6 +17,7 @@
 #include <shared_mutex>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -126,7 +127,8 @@ class Tracker final : public FileObserver {
   std::vector<Change> take_names(uint64_t up_to_order);
   void note_inode(FileId id, uint64_t inode);
   Inodes take_inodes();
-  // Forgets states that nothing refers to any more.
+  // Forgets a state that nothing refers to any more but the caller, once; when somebody else does,
+  // at a later seal.
   void prune(const std::shared_ptr<FileState>& file);
   // Called, with the path of the database, when a -shm appears or goes: whoever reads heads wants
   // to know. The calls come with locks held.
@@ -161,6 +163,7 @@ class Tracker final : public FileObserver {
   bool reclassify_companions(const std::shared_ptr<FileState>& file, bool is_database);
 
  private:
+  void prune_again();
   static void forget_known(Content& content);
   std::shared_ptr<FileState> state_for(int path_fd, const struct stat& attributes,
                                        const std::shared_ptr<FileState>& parent, const char* name);
@@ -210,6 +213,7 @@ class Tracker final : public FileObserver {
   std::unordered_map<FileId, Unread> unread_;
   std::vector<std::pair<uint64_t, Change>> names_;  // With their order.
   Inodes inodes_;
+  std::unordered_set<FileId> prune_again_;
   std::vector<std::shared_ptr<FileState>> held_;     // Removed, with what an instant may want.
   std::unordered_map<uint64_t, std::string> links_;  // Paths of files with several names.
 

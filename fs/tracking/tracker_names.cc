@@ -295,6 +295,8 @@ void Tracker::renamed(TrackedFile* parent, const char* name, TrackedFile* new_pa
 void Tracker::attributes_changed(TrackedFile* file) {
   if (file == nullptr || !has_name(role_of(*file->state))) return;
   NameEvent event;
+  // In the order in which they were read.
+  const std::scoped_lock lock(file->state->mutex);
   if (auto attributes = read_attributes(file->state->path_fd)) {
     event.changes.emplace_back(SetFile{file->state->id, std::move(*attributes)});
   }

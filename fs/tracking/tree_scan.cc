@@ -44,11 +44,15 @@ Result<std::vector<std::string>> list_names(int directory) {
     return error_from_errno("cannot list a directory", errno);
   }
   std::vector<std::string> names;
+  errno = 0;
   while (const dirent* entry = ::readdir(stream)) {
     const std::string name = entry->d_name;
     if (name != "." && name != "..") names.push_back(name);
+    errno = 0;
   }
+  const int error = errno;
   ::closedir(stream);
+  if (error != 0) return error_from_errno("cannot list a directory", error);
   std::sort(names.begin(), names.end());
   return names;
 }
@@ -94,14 +98,19 @@ class Walk {
 
  private:
   Status directory(int fd, uint64_t inode, const std::string& prefix) {
-    WALFS_ASSIGN(const std::vector<std::string> names, list_names(fd));
-    for (const std::string& name : names) {
+    const auto names = list_names(fd);
+    if (!names.ok() && names.error().code == Errc::kNothingThere) return {};  // It was removed.
+    if (!names.ok()) return Error{names.error().code, prefix + ": " + names.error().message};
+    for (const std::string& name : *names) {
       if (prefix.empty() && name == kStateName) continue;
       Found found;
       found.name = name;
       found.path = prefix + name;
       const FileDescriptor file(::openat(fd, name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
-      if (!file.valid() || ::fstat(file.get(), &found.attributes) != 0) continue;
+      if (!file.valid() && errno == ENOENT) continue;
+      // What cannot be looked at is not gone.
+      if (!file.valid() || ::fstat(file.get(), &found.attributes) != 0)
+        return error_from_errno("cannot open " + found.path, errno);
       if (found.attributes.st_dev != device_) continue;
       const CompanionName companion = parse_companion_name(name);
       found.companion = S_ISREG(found.attributes.st_mode) &&
@@ -117,8 +126,9 @@ class Walk {
       if (!S_ISDIR(found.attributes.st_mode)) continue;
       const FileDescriptor below(
           ::openat(fd, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-      if (below.valid())
-        WALFS_TRY(directory(below.get(), found.attributes.st_ino, found.path + "/"));
+      if (!below.valid() && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP)) continue;
+      if (!below.valid()) return error_from_errno("cannot open " + found.path, errno);
+      WALFS_TRY(directory(below.get(), found.attributes.st_ino, found.path + "/"));
     }
     return {};
   }

@@ -244,8 +244,10 @@ void Volume::complete_tokens(const std::vector<uint64_t>& tokens) {
 }
 
 void Volume::seal_if_due(bool now) {
+  if (log_->sealed() == log_->last()) return;
+  // 0: it is sealed, and only the catalog has to follow.
   const int64_t since = log_->open_since_ns();
-  if (since == 0 || (!now && steady_ns() - since < sync_interval_ns_)) return;
+  if (!now && since != 0 && steady_ns() - since < sync_interval_ns_) return;
   static_cast<void>(catalog_->note_uploaded(uploader_->status().uploaded).ok());
   const Status sealed = log_->seal();
   note_log_failure(sealed);
@@ -276,6 +278,11 @@ void Volume::take_snapshot_position(uint64_t order) {
   snapshot_ = std::move(*snapshot);
   snapshot_wanted_ = false;
   changed_.notify_all();
+}
+
+bool Volume::log_failed() const {
+  const std::scoped_lock lock(mutex_);
+  return log_error_.has_value();
 }
 
 void Volume::note_log_failure(const Status& status) {
@@ -373,13 +380,14 @@ Status Volume::finish(int64_t timeout_ms, bool all_served) {
     last.force = true;
     last.last = true;
     const Result<bool> made = cutter_->cut(last);
-    if (!made.ok()) {
-      note_log_failure(made.error());
-      break;
+    note_log_failure(made.ok() ? Status() : Status(made.error()));
+    if (made.ok()) {
+      take_snapshot_position(last.order);
+      seal_if_due(true);
+      all = *made && !cutter_->unsettled() && log_->sealed() == log_->last();
     }
-    take_snapshot_position(last.order);
-    all = *made && !cutter_->unsettled();
-    seal_if_due(true);
+    // Perhaps for room, which the uploader makes.
+    if (log_failed()) std::this_thread::sleep_for(milliseconds(kCutterPollMs));
   }
   {
     std::unique_lock lock(mutex_);
@@ -387,7 +395,8 @@ Status Volume::finish(int64_t timeout_ms, bool all_served) {
   }
   const auto left = std::max(milliseconds(100), std::chrono::duration_cast<milliseconds>(
                                                     deadline - std::chrono::steady_clock::now()));
-  const bool shipped = uploader_->wait_for(log_->sealed(), left) && first_upload_done();
+  const bool sealed = log_->sealed() == log_->last() && !cutter_->pending();
+  const bool shipped = sealed && uploader_->wait_for(log_->sealed(), left) && first_upload_done();
   {
     const std::scoped_lock lock(mutex_);
     stopping_ = true;
@@ -402,6 +411,7 @@ Status Volume::finish(int64_t timeout_ms, bool all_served) {
   if (all && all_served && save_signatures(backing_fd_, *tracker_, *catalog_).ok())
     WALFS_TRY(catalog_->set_clean());
   if (shipped) return {};
+  if (log_error_) return Error{Errc::kRetry, log_error_->message + "; the next mount finds it"};
   const UploadStatus status = uploader_->status();
   std::string reason = status.error ? ": " + status.error->message : "";
   return Error{

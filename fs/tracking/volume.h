@@ -6,8 +6,10 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -63,13 +65,14 @@ class Volume final : public ServerHooks {
   bool compared() const;
   void take_snapshot_position(uint64_t order);
   void note_log_failure(const Status& status);
+  bool log_failed() const;
   void note_unreadable(const std::optional<Error>& error);
 
   // The scan's thread.
   void run_scan();
   void ship_compared();
   uint64_t part_bytes() const;
-  void until_read(const std::function<Status()>& read);
+  bool until_read(const std::function<Status()>& read);
   void upload_everything();
   bool put_snapshot(const Snapshot& snapshot);
   void note_snapshot_done();
@@ -82,7 +85,13 @@ class Volume final : public ServerHooks {
   // What waits for the store takes on the disk, and what is on its way there.
   uint64_t spool_bytes() const;
   void watch_heads(const FileState& database, bool present);
-  std::vector<std::string> paths_to_flush();
+  struct ToFlush {
+    std::shared_ptr<FileState> file;
+    std::string path;
+  };
+  std::vector<ToFlush> files_to_flush();
+  bool any_has_moved(const std::vector<ToFlush>& files);
+  std::optional<Position> wait_for_point(std::chrono::steady_clock::time_point deadline);
   bool first_upload_done() const;
 
   std::string state_path_;

@@ -17,6 +17,11 @@ using std::chrono::milliseconds;
 constexpr int64_t kMs = 1'000'000;
 constexpr size_t kPathsPerMessage = 100;
 
+bool is_open_for_writing(FileState& file) {
+  const std::scoped_lock lock(file.mutex);
+  return file.writers > 0 && file.is_regular && file.role != Role::kShm && file.role != Role::kGone;
+}
+
 }  // namespace
 
 std::string shown_position(const WriterStart& writer, Position position) {
@@ -54,43 +59,50 @@ void describe_gate(json& answer, const CommitGate* gate) {
 
 // Files that are open for writing may have dirty pages in the kernel; all others were flushed when
 // they were closed.
-std::vector<std::string> Volume::paths_to_flush() {
-  std::vector<std::string> paths;
+std::vector<Volume::ToFlush> Volume::files_to_flush() {
+  std::vector<ToFlush> files;
   // Everything has arrived; and an fsync would wait for a commit that waits.
-  if (gate_) return paths;
-  for (const auto& file : tracker_->all_states()) {
-    {
-      const std::scoped_lock lock(file->mutex);
-      if (file->writers == 0 || !file->is_regular || file->role == Role::kShm ||
-          file->role == Role::kGone)
-        continue;
-    }
-    paths.push_back(tracker_->path_of(*file));
+  if (gate_) return files;
+  for (const auto& file : tracker_->all_states())
+    if (is_open_for_writing(*file)) files.push_back({file, tracker_->path_of(*file)});
+  return files;
+}
+
+// By its path nothing was flushed of a file that has moved meanwhile, unless it was closed.
+bool Volume::any_has_moved(const std::vector<ToFlush>& files) {
+  return std::any_of(files.begin(), files.end(), [this](const ToFlush& flushed) {
+    return is_open_for_writing(*flushed.file) && tracker_->path_of(*flushed.file) != flushed.path;
+  });
+}
+
+// Has everything that is open flushed, and waits for the point that has it; nothing if it must be
+// tried again.
+std::optional<Position> Volume::wait_for_point(std::chrono::steady_clock::time_point deadline) {
+  const std::vector<ToFlush> files = files_to_flush();
+  std::vector<std::string> paths;
+  for (const ToFlush& each : files) paths.push_back(each.path);
+  std::unique_lock lock(mutex_);
+  const uint64_t token = next_token_++;
+  tokens_[token] = std::nullopt;
+  while (paths.size() > kPathsPerMessage) {
+    requests_.push_back(
+        {{"barrier", 0}, {"paths", std::vector(paths.end() - kPathsPerMessage, paths.end())}});
+    paths.resize(paths.size() - kPathsPerMessage);
   }
-  return paths;
+  requests_.push_back({{"barrier", token}, {"paths", paths}});
+  changed_.wait_until(lock, deadline, [&] { return stopping_ || tokens_[token].has_value(); });
+  const std::optional<Position> reached = tokens_[token];
+  tokens_.erase(token);
+  lock.unlock();
+  if (!reached || *reached == Position{} || any_has_moved(files)) return std::nullopt;
+  return reached;
 }
 
 Result<json> Volume::sync(int64_t timeout_ms) {
   const auto deadline = std::chrono::steady_clock::now() + milliseconds(timeout_ms);
   std::optional<Position> position;
-  while (!position && std::chrono::steady_clock::now() < deadline) {
-    std::vector<std::string> paths = paths_to_flush();
-    std::unique_lock lock(mutex_);
-    const uint64_t token = next_token_++;
-    tokens_[token] = std::nullopt;
-    while (paths.size() > kPathsPerMessage) {
-      requests_.push_back(
-          {{"barrier", 0}, {"paths", std::vector(paths.end() - kPathsPerMessage, paths.end())}});
-      paths.resize(paths.size() - kPathsPerMessage);
-    }
-    requests_.push_back({{"barrier", token}, {"paths", paths}});
-    const bool answered = changed_.wait_until(
-        lock, deadline, [&] { return stopping_ || tokens_[token].has_value(); });
-    const std::optional<Position> reached = tokens_[token];
-    tokens_.erase(token);
-    if (!answered || stopping_) break;
-    if (*reached != Position{}) position = reached;
-    lock.unlock();
+  while (!position && !stopping_ && std::chrono::steady_clock::now() < deadline) {
+    position = wait_for_point(deadline);
     if (!position) std::this_thread::sleep_for(milliseconds(30));
   }
   if (!position) {

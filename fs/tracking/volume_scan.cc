@@ -24,11 +24,11 @@ constexpr uint64_t kComparedBytesMax = uint64_t{64} << 20;
 
 void Volume::run_scan() {
   if (comparison_) {
-    until_read([this] { return comparison_->run(scan_.unread, stopping_); });
+    if (until_read([this] { return comparison_->run(scan_.unread, stopping_); }) && !stopping_)
+      cutter_->end_comparison();
   } else {
     upload_everything();
   }
-  if (!stopping_) cutter_->end_comparison();
   const std::scoped_lock lock(mutex_);
   scan_done_ = !stopping_;
   changed_.notify_all();
@@ -57,18 +57,21 @@ void Volume::ship_compared() {
   }
 }
 
-// What cannot be read is tried again, and everything waits for it.
-void Volume::until_read(const std::function<Status()>& read) {
+// What cannot be read is tried again, and everything waits for it. False: it was given up, because
+// the end is near.
+bool Volume::until_read(const std::function<Status()>& read) {
   Status done = read();
-  while (!done.ok() && done.error().code == Errc::kRetry && !stopping_) {
-    note_unreadable(done.error());
+  while (!done.ok()) {
+    const bool unreadable = done.error().code == Errc::kRetry;
+    note_unreadable(unreadable ? std::optional<Error>(done.error()) : std::nullopt);
+    if (!unreadable) note_log_failure(done);
     std::unique_lock lock(mutex_);
-    if (changed_.wait_for(lock, kReadAgain, [&] { return stopping_.load(); })) return;
+    if (changed_.wait_for(lock, kReadAgain, [&] { return stopping_.load(); })) return false;
     lock.unlock();
     done = read();
   }
-  if (!done.ok()) return note_log_failure(done);
   note_unreadable(std::nullopt);
+  return true;
 }
 
 void Volume::upload_everything() {

@@ -130,6 +130,15 @@ TEST_F(LogTest, CommitsTheCatalogWithTheSegment) {
   EXPECT_EQ(catalog_->header().position, at(1));
 }
 
+// At the end of a mount: who says that nothing has changed must not commit what is in no segment.
+TEST_F(LogTest, IsNotPassedOverByACatalogThatIsSaidToBeClean) {
+  append();
+  EXPECT_FALSE(catalog_->set_clean().ok());
+  ASSERT_TRUE(log_->seal().ok());
+  EXPECT_TRUE(catalog_->set_clean().ok());
+  EXPECT_TRUE(catalog_->header().clean);
+}
+
 TEST_F(LogTest, AppendsTheSamePointAfterAFailureAsIfNothingHadBeen) {
   break_spool();
   Point point = random_.next();

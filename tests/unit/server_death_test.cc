@@ -31,10 +31,23 @@ namespace {
 
 constexpr uint32_t kAnyTime = 10000;  // Milliseconds; only a failure takes that long.
 
+constexpr int kNotifyResend = 7;          // FUSE_NOTIFY_RESEND, Linux 6.9.
+constexpr uint32_t kHasResend = 1U << 7;  // FUSE_HAS_RESEND, in flags2.
+
+class SlowObserver final : public NullObserver {
+ public:
+  explicit SlowObserver(uint32_t write_ms) : write_ms_(write_ms) {}
+  void before_write(TrackedFile*, uint64_t, ByteView) override { usleep(write_ms_ * 1000); }
+
+ private:
+  const uint32_t write_ms_;
+};
+
 // The kernel's side, and the keeper's: servers come and go.
 class MortalServer {
  public:
-  explicit MortalServer(const std::string& directory, const std::string& crash_point_at_init = "")
+  explicit MortalServer(const std::string& directory, const std::string& crash_point_at_init = "",
+                        bool kernel_resends = false)
       : backing_(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) std::abort();
@@ -48,6 +61,10 @@ class MortalServer {
     init.major = FUSE_KERNEL_VERSION;
     init.minor = 36;
     init.flags = FakeFuse::kOffered;
+    if (kernel_resends) {
+      init.flags |= FUSE_INIT_EXT;
+      init.flags2 = kHasResend;
+    }
     send_request(FUSE_INIT, 0, FakeBody().add(init));
     if (!crash_point_at_init.empty()) {
       EXPECT_TRUE(reap());
@@ -95,6 +112,20 @@ class MortalServer {
     if (send(kernel_.get(), packet.data(), packet.size(), MSG_NOSIGNAL) < 0) std::abort();
     return unique_;
   }
+  // Whether the server asks within that time for what nobody has answered. Answers are passed over.
+  bool asks_for_the_rest(uint32_t timeout_ms) {
+    std::vector<uint8_t> packet(1 << 20);
+    pollfd waiting = {kernel_.get(), POLLIN, 0};
+    while (poll(&waiting, 1, static_cast<int>(timeout_ms)) == 1) {
+      fuse_out_header header;
+      if (recv(kernel_.get(), packet.data(), packet.size(), 0) <
+          static_cast<ssize_t>(sizeof header))
+        return false;
+      std::memcpy(&header, packet.data(), sizeof header);
+      if (header.unique == 0 && header.error == kNotifyResend) return true;
+    }
+    return false;
+  }
   // To the newest request. The kernel ignores what it has had already, and so does this.
   std::optional<FakeReply> answer(uint32_t timeout_ms = kAnyTime) {
     std::vector<uint8_t> packet(1 << 20);
@@ -121,6 +152,9 @@ class MortalServer {
     return reply.error == 0 ? reply.as<fuse_entry_out>().nodeid : 0;
   }
 
+  // How long each WRITE takes of servers that begin from now on.
+  uint32_t write_ms = 0;
+
   // What is noted of a node; nothing if it is not known.
   std::optional<NodeCounts> counts(uint64_t id) const {
     const NodeRecord& record = state_->nodes[NodeRecords::index_of(id)];
@@ -145,7 +179,7 @@ class MortalServer {
     ++state_->servers;
     NodeRecords records(*state_, nodes_.second.get());
     RequestJournal journal(*state_, records);
-    NullObserver observer;
+    SlowObserver observer(write_ms);
     Operations operations(backing_.get(), observer, records);
     auto session = Session::create(device_.get(), operations, journal, {2, 0});
     if (!session || !(*session)->handshake()) _exit(3);
@@ -391,6 +425,41 @@ TEST(ServerDeathTest, TheFirstServerCanDieOfTheFirstRequest) {
     MortalServer server(directory, place);
     EXPECT_NE(server.lookup("old"), 0U);
   }
+}
+
+// The second net below the journal.
+TEST(ServerDeathTest, AKernelThatCanSendAgainIsAskedTo) {
+  for (const bool can : {true, false}) {
+    ScratchDirectory scratch;
+    MortalServer server(scratch.make("backing"), "", can);
+    EXPECT_FALSE(server.asks_for_the_rest(200)) << "nobody has died";
+    server.end();
+    server.begin("");
+    EXPECT_EQ(server.asks_for_the_rest(can ? kAnyTime : 200), can);
+  }
+}
+
+// What is being executed would be sent again with another number, and be executed twice.
+TEST(ServerDeathTest, NothingIsSentAgainOnceNewRequestsAreServed) {
+  ScratchDirectory scratch;
+  const std::string directory = scratch.make("backing");
+  std::ofstream(directory + "/old") << "text";
+  MortalServer server(directory, "", true);
+  const uint64_t node = server.lookup("old");
+  server.call(FUSE_OPEN, node, FakeBody().add(fuse_open_in{O_RDWR, 0}));
+  server.end();
+  server.begin("read");
+  ASSERT_TRUE(server.asks_for_the_rest(kAnyTime));
+  fuse_write_in write = {};
+  write.size = 4;
+  server.send_request(FUSE_WRITE, node, FakeBody().add(write).data("TEXT"));
+  ASSERT_TRUE(server.reap());
+  // Longer than the next server holds up new requests for it.
+  server.write_ms = 2500;
+  server.begin("");
+  EXPECT_FALSE(server.asks_for_the_rest(3000));
+  EXPECT_EQ(content(directory + "/old"), "TEXT");
+  EXPECT_NE(server.lookup("old"), 0U);
 }
 
 TEST(ServerDeathTest, ARequestThatEveryServerDiesOfFails) {

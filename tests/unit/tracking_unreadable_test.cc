@@ -1,11 +1,12 @@
 // What cannot be read is not empty: it is in no point until it can be, nothing else waits for it,
 // and it is told (I1, I5).
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
 #include <fstream>
 
-#include "tests/support/tracked_directory.h"
+#include "tests/support/tracked_databases.h"
 
 namespace walfs::test {
 namespace {
@@ -93,6 +94,31 @@ TEST(Unreadable, FilesAreComparedWhenTheyCanBeRead) {
   }
   directory.sync();
   directory.expect_all_restored();
+}
+
+// Its transactions are read when it can be; until then the replica has those before them.
+TEST(Unreadable, LogsHaveNotEnded) {
+  TrackedDirectory directory;
+  TrackedDatabases databases(directory);
+  databases.open("x.db", "PRAGMA page_size=1024; PRAGMA journal_mode=WAL");
+  databases.exec("x.db", "CREATE TABLE t(a INTEGER PRIMARY KEY, b)");
+  databases.exec("x.db", "INSERT INTO t(b) VALUES(randomblob(3000))");
+  directory.sync();
+  const auto log = directory.tracker().open_path("x.db-wal");
+  ASSERT_NE(log, nullptr);
+  FileDescriptor readable(::open(directory.source("x.db-wal").c_str(), O_PATH | O_CLOEXEC));
+  std::swap(log->own_fd, readable);
+  databases.exec("x.db", "INSERT INTO t(b) VALUES(randomblob(5000))");
+  // Its -shm promises frames: the first cut waits for them.
+  directory.cut(true);
+  directory.cut(true);
+  EXPECT_TRUE(directory.cutter().unsettled());
+  EXPECT_TRUE(names(directory.cutter().unreadable(), "x.db"));
+  std::swap(log->own_fd, readable);
+  directory.sync();
+  EXPECT_FALSE(directory.cutter().unreadable());
+  databases.expect_newest_restored();
+  databases.expect_points_are_states();
 }
 
 TEST(Unreadable, FilesHoldUpTheFirstUpload) {
