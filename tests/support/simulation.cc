@@ -13,7 +13,8 @@ Simulation::Simulation(uint32_t seed) : random_(seed) {
                      kModes[pick(5)] + "; PRAGMA synchronous=" + kSynchronous[pick(2)] +
                      "; PRAGMA page_size=" + (pick(2) == 0 ? "1024" : "4096") +
                      "; PRAGMA wal_autocheckpoint=" + std::to_string(1 + pick(60));
-  page_cache_ = pick(3) != 0;
+  commits_wait_ = pick(3) == 0;
+  page_cache_ = !commits_wait_ && pick(3) != 0;
   static constexpr uint64_t kPartBytes[] = {2048, 9000, 40000, Cutter::kPartBytes};
   part_bytes_ = kPartBytes[pick(4)];
   new_writer();
@@ -204,9 +205,35 @@ void Simulation::note_acknowledged() {
     const Position position = std::max(sync.position, directory_->snapshot_end());
     if (!directory_->uploader().wait_for(position, std::chrono::milliseconds(0))) return false;
     tell("acknowledged " + sync.position.to_string());
+    const size_t returned = acknowledged_ ? acknowledged_->databases : 0;
     acknowledged_ = sync.moment;
+    acknowledged_->databases = std::max(acknowledged_->databases, returned);
     return true;
   });
+}
+
+void Simulation::wait_for_store() {
+  const size_t committed = databases_->state_count() - 1;
+  for (int round = 0; round < 8 && !must_begin_anew_ && !failed(); ++round) {
+    clock_.advance_ms(30);
+    if (scanning_) scan(SIZE_MAX);
+    if (databases_->dead()) return;
+    const auto position = directory_->seal_committed();
+    for (int i = 0; position && i < 4; ++i) upload();
+    if (position && directory_->snapshot_done() &&
+        directory_->uploader().wait_for(std::max(*position, directory_->snapshot_end()),
+                                        std::chrono::milliseconds(0))) {
+      tell("the commit returns");
+      if (!acknowledged_) acknowledged_.emplace();
+      acknowledged_->databases = committed;
+      ++commits_returned_;
+      return;
+    }
+    const uint32_t what = pick(20);
+    if (what == 0) return machine_dies();
+    if (what == 1) server_dies();
+    if (what == 2) change_weather();
+  }
 }
 
 void Simulation::change_weather() {

@@ -4,7 +4,8 @@
 // nobody looks, writers that are replaced. One thread, a clock of its own: a seed replays.
 //
 // What a restore gives is compared with every state that there was. Never a mixture; never older
-// than what a sync acknowledged; at the end, all.
+// than what a sync acknowledged, or, where commits wait for the store, than the last that has
+// returned; at the end, all.
 #pragma once
 
 #include <algorithm>
@@ -25,6 +26,7 @@ class Simulation {
   explicit Simulation(uint32_t seed);
 
   size_t partial_points() const { return partial_points_; }
+  size_t commits_returned() const { return commits_returned_; }
 
   void run(int steps);
 
@@ -79,6 +81,8 @@ class Simulation {
   // As Volume::sync: acknowledged once the store has it.
   void sync();
   void note_acknowledged();
+  // A commit waits for the store, and returns when it is there; or not, if something happens.
+  void wait_for_store();
   void change_weather();
   void begin_disk_trouble();
   void end_disk_trouble();
@@ -121,6 +125,7 @@ class Simulation {
   MemoryStore cloud_;
   std::string story_;
   std::map<std::string, std::string> pragmas_;
+  bool commits_wait_ = false;
   bool page_cache_ = false;
   uint64_t part_bytes_ = 0;
 
@@ -138,6 +143,7 @@ class Simulation {
   bool applications_ = true;      // They run.
   bool must_begin_anew_ = false;  // The uploader says so.
   size_t partial_points_ = 0;
+  size_t commits_returned_ = 0;
   bool disk_trouble_ = false;
   Position zombie_uploaded_;
   std::vector<Pending> pending_;

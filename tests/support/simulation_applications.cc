@@ -5,6 +5,7 @@ namespace walfs::test {
 
 void Simulation::statement() {
   const auto entry = std::next(pragmas_.begin(), pick(3));
+  const size_t before = databases_->state_count();
   auto& workload = workloads_[entry->first];
   if (workload == nullptr) {
     open_database(entry->first);
@@ -14,7 +15,8 @@ void Simulation::statement() {
     tell("a statement of " + entry->first);
     workload->step();
   }
-  if (databases_->dead() && !comparing_) machine_dies();
+  if (databases_->dead() && !comparing_) return machine_dies();
+  if (commits_wait_ && !comparing_ && databases_->state_count() != before) wait_for_store();
 }
 
 void Simulation::open_database(const std::string& name) {

@@ -13,6 +13,7 @@ void Simulation::new_writer() {
   options.objects = &cloud_;
   options.parent = parent_.c_str();
   options.part_bytes = part_bytes_;
+  options.write_through = commits_wait_;
   directory_ = std::make_unique<TrackedDirectory>(options);
   directory_->while_comparing = [this] { during_comparison(); };
   damage_ = std::make_unique<SimulatedDamage>(

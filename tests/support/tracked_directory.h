@@ -45,6 +45,8 @@ class TrackedDirectory {
     const char* parent = nullptr;  // Where its files lie; null for the usual place.
     // How much a partial point has while files are compared; 0: as ever.
     uint64_t part_bytes = 0;
+    // As with --durability sync: the kernel passes each write on at once.
+    bool write_through = false;
   };
   explicit TrackedDirectory(Options options)
       : options_(options),
@@ -180,7 +182,9 @@ class TrackedDirectory {
   // What the flusher does first: the order and the heads of one instant.
   Cut take_instant() {
     Cut cut;
-    for (const nlohmann::json& message : heads_->read_instant()) {
+    for (nlohmann::json& message : heads_->read_instant()) {
+      // Those of commits that wait are not to be seen yet.
+      if (options_.write_through) message["heads"] = nlohmann::json::array();
       for (const auto& head : message.at("heads")) {
         cut.heads.push_back({head.at(0).get<FileId>(),
                              {head.at(1).get<uint32_t>(), head.at(2).get<uint32_t>()},
@@ -218,6 +222,14 @@ class TrackedDirectory {
     const Status sealed = seal_locally();
     EXPECT_TRUE(sealed.ok()) << sealed.error().message;
     EXPECT_TRUE(uploader_->wait_for(log_->sealed(), std::chrono::seconds(60)));
+  }
+  // What a commit that waits for the store waits for, as Volume seals it; nothing: not yet.
+  std::optional<Position> seal_committed() {
+    Cut now;
+    now.order = tracker_->current_order();
+    if (!cut(now) || !cutter_->databases_settled() || !seal_locally().ok()) return std::nullopt;
+    if (log_->sealed() != log_->last()) return std::nullopt;
+    return log_->sealed();
   }
   // As sync: everything that has ended is in the store afterwards. The position.
   Position sync() {
@@ -346,6 +358,10 @@ class TrackedDirectory {
     if (!writer_->fresh && (options_.uploads != nullptr || options_.part_bytes != 0))
       cutter_->begin_comparison();
     WALFS_ASSIGN(scan_, scan_tree(root_fd_.get(), *tracker_, *catalog_, writer_->fresh, trust));
+    if (options_.write_through) {
+      tracker_->set_write_through();
+      cutter_->do_without_heads();
+    }
     if (mount_ != nullptr) {
       mount_->attach_server(root_fd_.get(), *tracker_);
     } else {
