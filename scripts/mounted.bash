@@ -15,14 +15,14 @@ mount_replicated() {
   pids=$("$walfs" status "$mounted" --json | tr -d ' ",' | sed -nE 's/^(keeper|server|flusher)_pid:([0-9]+)$/\2/p')
 }
 
-# Kills the process that serves the mount, and each that takes its place, once a second; says how many at the end.
+# Kills the process that serves the mount, and each that takes its place, once a second; stop_killing says how many, and fails if none.
 killer=
 kill_servers() {
   local keeper
   keeper=$("$walfs" status "$mounted" --json | tr -d ' ",' | sed -n 's/^keeper_pid://p')
   (
     count=0
-    trap 'echo "killed $count servers"; exit 0' TERM
+    trap 'echo "killed $count servers"; [ "$count" -gt 0 ]; exit' TERM
     while sleep 1; do
       if pkill -9 -P "$keeper" -f serve-internal; then count=$((count + 1)); fi
     done
@@ -32,16 +32,19 @@ kill_servers() {
 stop_killing() {
   [ -n "$killer" ] || return 0
   kill "$killer" 2>/dev/null || true
-  wait "$killer" 2>/dev/null || true
+  local ended=0
+  wait "$killer" 2>/dev/null || ended=$?
   killer=
+  return "$ended"
 }
 
-# Restores all that was written until now to $work/restored; fails if it differs.
+# restore_and_compare [PATH...]: restores all that was written until now to $work/restored; fails if it differs, but for the paths,
+# which have to.
 restore_and_compare() {
   timeout 300 "$walfs" sync "$mounted" --timeout 290s >/dev/null || fail "what was written does not reach the replica"
   timeout 600 "$walfs" restore "file://$work/replica" "$work/restored" || fail "the replica cannot be restored"
   mkdir -p "$work/scratch"
-  scripts/compare-restored "$mounted" "$work/restored" "$work/scratch"
+  scripts/compare-restored "$mounted" "$work/restored" "$work/scratch" "$@"
 }
 
 unmount_replicated() {
@@ -52,7 +55,7 @@ unmount_replicated() {
 # Ends the mount by whatever it takes, for traps.
 end_mount() {
   local pid
-  stop_killing
+  stop_killing || true
   if [ -z "$mounted" ] || ! mountpoint -q "$mounted"; then return; fi
   if timeout 20 "$walfs" unmount "$mounted" --timeout 10s >/dev/null 2>&1; then return; fi
   if [ -n "$connection" ] && [ -e "/sys/fs/fuse/connections/$connection/abort" ]; then

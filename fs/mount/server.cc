@@ -130,6 +130,10 @@ nlohmann::json Server::reduced_guarantees() const {
     reduced.push_back(
         "the keeper is gone: the death of the server would end the mount, and replication cannot "
         "pause; unmount and mount again when you can");
+  if (!kernel_can_resend(shared_->init))
+    reduced.push_back(
+        "the kernel is older than Linux 6.9: requests of a server that died are found in its "
+        "journal, and not asked for again besides");
   return reduced;
 }
 

@@ -355,11 +355,7 @@ void FuseSession::replay_slot(RequestSlot& slot) {
 // a hole were in it, nobody would wait for ever. Only while nobody serves a request, and no answer
 // is still to come: a request gets another number when it is sent again.
 void FuseSession::ask_for_the_rest() const {
-  if (journal_.any_parked()) return;
-  fuse_init_in offered;
-  std::memcpy(&offered, journal_.state().init.request.data() + sizeof(fuse_in_header),
-              sizeof offered);
-  if ((offered.flags2 & kHasResend) == 0) return;
+  if (journal_.any_parked() || !kernel_can_resend(journal_.state().init)) return;
   const fuse_out_header resend = {sizeof resend, kNotifyResend, 0};
   if (::write(device_fd_, &resend, sizeof resend) < 0)
     spdlog::debug("the kernel does not resend: {}", std::strerror(errno));
@@ -472,6 +468,12 @@ Result<std::unique_ptr<Session>> Session::create(int device_fd, Operations& oper
   auto session = std::make_unique<FuseSession>(device_fd, operations, journal, options);
   WALFS_TRY(session->open());
   return std::unique_ptr<Session>(std::move(session));
+}
+
+bool kernel_can_resend(const InitExchange& exchange) {
+  fuse_init_in offered;
+  std::memcpy(&offered, exchange.request.data() + sizeof(fuse_in_header), sizeof offered);
+  return (offered.flags2 & kHasResend) != 0;
 }
 
 bool can_replace_server() {

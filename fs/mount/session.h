@@ -40,6 +40,9 @@ class Session {
   virtual void count_requests(const std::function<void(uint32_t opcode, uint64_t)>& visit) = 0;
 };
 
+// Whether the kernel of the mount sends again what nobody has answered (Linux 6.9).
+bool kernel_can_resend(const InitExchange& exchange);
+
 // Whether a server that dies can be replaced: libfuse must let us see the replies.
 bool can_replace_server();
 

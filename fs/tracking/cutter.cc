@@ -295,7 +295,10 @@ void Cutter::note_state(FileState& file) {
   if (unreadable || content.comparing || content.torn || (content.doubt != Doubt::kNone && !open) ||
       (left && !content.follower.following() && !open)) {
     unsettled_.push_back(file.shared_from_this());
-    databases_settled_ = databases_settled_ && !content.known.database;
+    // The replica may not have it yet, and so not know what it is.
+    const bool is_database = content.known.database || content.wal != nullptr ||
+                             content.journal != nullptr || detect_kind(file).database;
+    databases_settled_ = databases_settled_ && !is_database;
   }
   scan_settled_ = scan_settled_ && !content.scanned_dirty;
 }

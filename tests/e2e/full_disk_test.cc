@@ -130,6 +130,24 @@ TEST(FullDisks, UnderTheSpoolPauseReplicationUntilThereIsRoom) {
   expect_restored(directory);
 }
 
+// What the last segment had no room for is found by the next mount.
+TEST(FullDisks, AtTheEndOfAMountLoseNothing) {
+  ReplicatedDirectory directory;
+  const SmallDisk disk(directory.source(), "24m");
+  for (unsigned round = 0; round < 3; ++round) {
+    directory.mount({"--sync-interval", "10s"});
+    // The spool is not written to before the end.
+    std::ofstream(directory.source() + "/.walfs/filler") << std::string(40 * kMib, 'f');
+    append(directory.path("small" + std::to_string(round)), 100, round);
+    run_program({walfs_binary(), "unmount", directory.path(), "--force", "--timeout", "2s"},
+                Seconds(30));
+    ASSERT_TRUE(wait_until([&] { return !mount_at(directory.path()); }));
+    fs::remove(directory.source() + "/.walfs/filler");
+  }
+  directory.mount();
+  expect_restored(directory);
+}
+
 // Room comes and goes while files are written, and servers die: what a writer was told is durable
 // is in the replica, whatever the spool and the catalog had no room for on the way.
 TEST(FullDisks, ThatFillUpAgainAndAgainLoseNothing) {

@@ -313,6 +313,9 @@ TEST(MountLifecycle, ServesOnWithoutItsKeeperUntilUnmounted) {
   ASSERT_EQ(kill(mounted.pid("keeper_pid"), SIGKILL), 0);
   ASSERT_TRUE(wait_until([&] { return has_ended(mounted.pid("keeper_pid")); }));
   write_through(mounted, "file");
+  const Output status = run_program({walfs_binary(), "status", mounted.path()});
+  EXPECT_NE(status.text.find("  reduced     the keeper is gone: "), std::string::npos)
+      << status.text;
   Output output = run_program({walfs_binary(), "unmount", mounted.path()});
   EXPECT_EQ(output.status, 0) << output.text;
   EXPECT_TRUE(all_ended(mounted));

@@ -152,6 +152,7 @@ class MortalServer {
     return reply.error == 0 ? reply.as<fuse_entry_out>().nodeid : 0;
   }
 
+  const SharedState& state() const { return *state_; }
   // How long each WRITE takes of servers that begin from now on.
   uint32_t write_ms = 0;
 
@@ -436,6 +437,7 @@ TEST(ServerDeathTest, AKernelThatCanSendAgainIsAskedTo) {
     server.end();
     server.begin("");
     EXPECT_EQ(server.asks_for_the_rest(can ? kAnyTime : 200), can);
+    EXPECT_EQ(kernel_can_resend(server.state().init), can);
   }
 }
 

@@ -57,5 +57,35 @@ TEST(WaitingCommits, ArePassedOnByNoCutThatFoundThemFirst) {
   EXPECT_TRUE(gate.take_committed());
 }
 
+// Whatever a server finds that follows one that died while a database was made.
+TEST(WaitingCommits, AreNotSealedWithoutADatabaseThatTheReplicaDoesNotHaveYet) {
+  for (const char* mode : {"WAL", "DELETE", "PERSIST"}) {
+    bool died = true;
+    for (int death = 1; died; ++death) {
+      SCOPED_TRACE(std::string(mode) + ", after change " + std::to_string(death));
+      TrackedDirectory directory({.write_through = true});
+      TrackedDatabases databases(directory);
+      int change = 0;
+      died = false;
+      databases.after_change = [&] {
+        if (++change != death) return;
+        died = true;
+        directory.die();
+        directory.resume();
+        directory.read_unread();
+      };
+      databases.open("x.db", std::string("PRAGMA journal_mode=") + mode);
+      databases.exec("x.db", "CREATE TABLE t(a); INSERT INTO t VALUES(1)");
+      databases.after_change = nullptr;
+      std::optional<Position> position;
+      for (int round = 0; round < 10 && !position; ++round) position = directory.seal_committed();
+      ASSERT_TRUE(position);
+      directory.seal();
+      databases.expect_newest_restored();
+      if (HasFailure()) return;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace walfs::test
