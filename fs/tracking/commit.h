@@ -45,6 +45,9 @@ struct Commit {
   // Blocks of a file as they were found (capture_part): it is whole with a later commit that is not
   // torn.
   bool torn = false;
+  // What the first upload has read of the file is perhaps from the middle of something; with this
+  // commit it is whole.
+  bool settles_scan = false;
   uint64_t order = 0;           // Place among all events of the volume that a request made.
   std::optional<WalPoint> wal;  // Set for transactions found in a log.
   uint32_t block_size = 0;

@@ -409,6 +409,8 @@ void Cutter::build_point(const Cut& cut) {
     const std::scoped_lock lock(file->mutex);
     if (file->content == nullptr) continue;
     std::vector<Commit> commits = take_commits(*file, cut);
+    for (const Commit& later : file->content->commits)
+      scan_settled_ = scan_settled_ && !later.settles_scan;
     if (!commits.empty())
       pending_.changes.emplace_back(merge_commits(file->id, commits, pending_buffers_));
   }

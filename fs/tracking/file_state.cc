@@ -374,7 +374,7 @@ std::optional<Commit> capture_dirty(FileState& file, const std::string& spool) {
     content.unfinished = std::move(commit);
     return std::nullopt;
   }
-  content.scanned_dirty = false;
+  commit.settles_scan = std::exchange(content.scanned_dirty, false);
   const bool was_torn = std::exchange(content.torn, false);
   if (commit.blocks.empty() && !*shape && !was_torn && !goes_on) return std::nullopt;
   describe_commit(content, commit);

@@ -1,7 +1,8 @@
 // A replicated directory and all that can happen to it, decided by a seed: applications (SQLite
 // itself, and ordinary files), the kernel's cache, cuts, seals and uploads, a store that fails in
-// any way, a disk without room, servers and machines that die, directories that change while
-// nobody looks, writers that are replaced. One thread, a clock of its own: a seed replays.
+// any way, a disk without room, servers and machines that die, power that fails, directories that
+// change while nobody looks, writers that are replaced. One thread, a clock of its own: a seed
+// replays.
 //
 // What a restore gives is compared with every state that there was. Never a mixture; never older
 // than what a sync acknowledged, or, where commits wait for the store, than the last that has
@@ -27,6 +28,7 @@ class Simulation {
 
   size_t partial_points() const { return partial_points_; }
   size_t commits_returned() const { return commits_returned_; }
+  size_t sectors_damaged() const { return sectors_damaged_; }
 
   void run(int steps);
 
@@ -55,6 +57,7 @@ class Simulation {
   void server_dies();
   // Everything dies: server, keeper and applications, at any moment.
   void machine_dies();
+  void power_fails(UnsyncedWrites& unsynced);
   void unmount();
   // Applications, or a person, while nothing is mounted.
   void change_unmounted();
@@ -144,6 +147,7 @@ class Simulation {
   bool must_begin_anew_ = false;  // The uploader says so.
   size_t partial_points_ = 0;
   size_t commits_returned_ = 0;
+  size_t sectors_damaged_ = 0;
   bool disk_trouble_ = false;
   Position zombie_uploaded_;
   std::vector<Pending> pending_;

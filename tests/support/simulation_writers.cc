@@ -58,7 +58,9 @@ void Simulation::machine_dies() {
   instant_.reset();
   workloads_.clear();
   databases_->close_all();
+  UnsyncedWrites unsynced = std::move(directory_->mount().unsynced());
   directory_->abandon();
+  if (pick(2) == 0) power_fails(unsynced);
   databases_->set_now(recovered(directory_->source()));
   check("after the crash");
   bool lost = false;
@@ -71,6 +73,19 @@ void Simulation::machine_dies() {
   for (const auto& [name, pragmas] : pragmas_)
     if (!databases_->dead() && directory_->mount().exists(name)) open_database(name);
   if (databases_->dead()) machine_dies();
+}
+
+// What SQLite makes of it is its own affair; of ordinary files there is what there is.
+void Simulation::power_fails(UnsyncedWrites& unsynced) {
+  const size_t damaged = unsynced.strike(directory_->source(), random_);
+  tell("the power fails: " + std::to_string(damaged) + " sectors are lost or garbled");
+  sectors_damaged_ += damaged;
+  const Tree tree = read_tree(directory_->source());
+  for (const auto& [path, number] : SimulatedFiles::Names(files_.names())) {
+    if (number == SimulatedFiles::kDirectory) continue;
+    const std::string& content = tree.at(path).content;
+    if (content != files_.content(path)) files_.put(path, content);
+  }
 }
 
 void Simulation::unmount() {

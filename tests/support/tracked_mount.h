@@ -21,6 +21,7 @@
 #include "fs/mount/kept_descriptors.h"
 #include "fs/mount/operations.h"
 #include "tests/support/test_records.h"
+#include "tests/support/unsynced_writes.h"
 
 namespace walfs::test {
 
@@ -78,6 +79,7 @@ class TrackedMount {
       Entry entry;
       EXPECT_EQ(operations_->create(caller_, parent, name.c_str(), 0644, O_RDWR, entry), 0) << path;
       node = note(entry);
+      unsynced_.synced(entry.attributes.st_ino);
     } else {
       EXPECT_EQ(operations_->open(node, O_RDWR, false), 0) << path;
     }
@@ -153,12 +155,14 @@ class TrackedMount {
                   last->second.end(), uint8_t{0});
     }
     change(node, {.valid = AttributeChange::kSize, .size = size});
+    unsynced_.truncated(inode(node), size);
   }
   void sync(NodeId node) {
     write_back(node);
     const auto work =
         operations_->sync(caller_, node, true, [](int error) { EXPECT_EQ(error, 0); });
     if (work) work();
+    unsynced_.synced(inode(node));
   }
   // Sends the dirty pages of one file, of all, or some of any.
   void write_back(NodeId node) {
@@ -242,6 +246,9 @@ class TrackedMount {
     EXPECT_EQ(operations_->set_attributes(node, change, after), 0);
   }
 
+  // What a power cut could take.
+  UnsyncedWrites& unsynced() { return unsynced_; }
+
   // The kernel forgets what nobody has open, as it does when memory is short.
   void drop_caches() {
     for (auto known = lookups_.begin(); known != lookups_.end();) {
@@ -286,11 +293,13 @@ class TrackedMount {
     if (slash == std::string::npos) return {kRootNode, path};
     return {find(path.substr(0, slash)), path.substr(slash + 1)};
   }
-  uint64_t backing_size(NodeId node) {
+  struct stat attributes_of(NodeId node) {
     struct stat attributes {};
     EXPECT_EQ(operations_->get_attributes(node, attributes), 0);
-    return static_cast<uint64_t>(attributes.st_size);
+    return attributes;
   }
+  uint64_t backing_size(NodeId node) { return static_cast<uint64_t>(attributes_of(node).st_size); }
+  uint64_t inode(NodeId node) { return attributes_of(node).st_ino; }
   Bytes read_backing(NodeId node, uint64_t offset, size_t size) {
     Bytes bytes(size);
     size_t got = 0;
@@ -300,6 +309,8 @@ class TrackedMount {
   }
   void send(NodeId node, uint64_t offset, ByteView data) {
     size_t written = 0;
+    unsynced_.note(inode(node), offset, data.size(),
+                   [&](uint64_t from, size_t size) { return read_backing(node, from, size); });
     EXPECT_EQ(operations_->write(node, offset, data, false, true, written), 0);
     EXPECT_EQ(written, data.size());
   }
@@ -322,6 +333,7 @@ class TrackedMount {
   const Caller caller_{0, 0, 1, 022};
   std::map<NodeId, Open> open_;
   std::map<NodeId, uint64_t> lookups_;
+  UnsyncedWrites unsynced_;
 };
 
 }  // namespace walfs::test

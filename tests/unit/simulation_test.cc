@@ -26,6 +26,7 @@ TEST(Simulation, WhateverHappensARestoreIsACommittedStateThatIsNotOlderThanTheLa
   const std::vector<uint32_t> all = seeds(kSeeds);
   size_t partial_points = 0;
   size_t commits_returned = 0;
+  size_t sectors_damaged = 0;
   for (const uint32_t seed : all) {
     SCOPED_TRACE(seed);
     Simulation simulation(seed);
@@ -33,9 +34,12 @@ TEST(Simulation, WhateverHappensARestoreIsACommittedStateThatIsNotOlderThanTheLa
     if (HasFailure()) return;
     partial_points += simulation.partial_points();
     commits_returned += simulation.commits_returned();
+    sectors_damaged += simulation.sectors_damaged();
   }
   EXPECT_TRUE(all.size() < 100 || partial_points > 0);
   EXPECT_TRUE(all.size() < 100 || commits_returned > 0);
+  EXPECT_TRUE(all.size() < 100 || sectors_damaged > 0);
+  RecordProperty("sectors_damaged", std::to_string(sectors_damaged));
   RecordProperty("commits_returned", std::to_string(commits_returned));
   RecordProperty("partial_points", std::to_string(partial_points));
 }

@@ -53,6 +53,26 @@ TEST_P(FirstUploads, WhileSqliteWritesItHasACommittedStateAtItsEnd) {
   }
 }
 
+// I9. It was read in the middle of a transaction, which has ended since; the first snapshot is of
+// an instant that has that end.
+TEST(TrackingFirstUpload, IsNotOfAnInstantBeforeTheEndOfATransactionThatItHasReadAPartOf) {
+  TrackedDirectory directory({.start = false});
+  make_database(directory.source("x.db"), 400, "DELETE");
+  directory.start();
+  TrackedDatabases databases(directory);
+  databases.open("x.db", "PRAGMA synchronous=FULL; PRAGMA cache_size=5; PRAGMA cache_spill=5");
+  databases.exec("x.db", "BEGIN; UPDATE t SET b = randomblob(700)");
+  directory.read_unread();
+  const Cut instant = directory.take_instant();
+  databases.exec("x.db", "COMMIT");
+  directory.cut(instant);
+  EXPECT_FALSE(directory.first_upload_done());
+  directory.cut();
+  EXPECT_TRUE(directory.first_upload_done());
+  databases.expect_points_are_states();
+  databases.expect_newest_restored();
+}
+
 // I9: a log that is found may be checkpointed and begin again before anybody can tell that its
 // pages were synced. The file then has pages of transactions that were not taken from the log yet.
 TEST(TrackingFirstUpload, OfADatabaseInDoubtWaitsUntilItsStateIsCertain) {
