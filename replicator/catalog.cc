@@ -3,22 +3,15 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <cstring>
 #include <map>
 
+#include "replicator/catalog_statements.h"
 #include "replicator/change_codec.h"
 
 namespace walfs {
 namespace {
 
 constexpr uint64_t kSchemaVersion = 2;
-// Hashes are stored in pieces, so that a change rewrites a few KiB and not the whole array.
-constexpr uint64_t kPieceBlocks = 512;
-// In the column `database`.
-constexpr uint64_t kIsDatabase = 1;
-constexpr uint64_t kIsTorn = 2;
-
 constexpr const char* kSchema = R"sql(
   PRAGMA journal_mode = WAL;
   PRAGMA synchronous = FULL;
@@ -37,12 +30,6 @@ constexpr const char* kSchema = R"sql(
     chunk_offset INTEGER, PRIMARY KEY(file, file_offset)) WITHOUT ROWID;
 )sql";
 
-using Piece = std::array<uint64_t, kPieceBlocks>;
-
-ByteView piece_bytes(const Piece& piece) {
-  return {reinterpret_cast<const uint8_t*>(piece.data()), sizeof(Piece)};
-}
-
 void remove_database(const std::string& path) {
   for (const char* suffix : {"", "-wal", "-shm", "-journal"}) ::unlink((path + suffix).c_str());
 }
@@ -60,15 +47,6 @@ Result<std::unique_ptr<SqlDatabase>> open_schema(const std::string& path) {
 }
 
 }  // namespace
-
-struct Catalog::Statements {
-  SqlStatement set_meta;
-  SqlStatement put_file, set_inode, drop_file, drop_hashes, drop_extents;
-  SqlStatement put_entry, drop_entry;
-  SqlStatement get_content, set_content;
-  SqlStatement get_piece, put_piece, all_pieces, drop_pieces_from;
-  SqlStatement put_extent, set_signature;
-};
 
 Catalog::Catalog(std::unique_ptr<SqlDatabase> database)
     : database_(std::move(database)), sql_(std::make_unique<Statements>()) {}
@@ -288,92 +266,6 @@ Status Catalog::put_extent(FileId id, uint64_t file_offset, uint64_t size, const
       .run();
 }
 
-// Writes the given hashes into their pieces; `missing` stands for blocks that had none before.
-Status Catalog::update_hashes(FileId id, const std::vector<BlockChange>& blocks, uint64_t missing,
-                              Existing existing) {
-  for (size_t i = 0; i < blocks.size();) {
-    const uint64_t number = blocks[i].index / kPieceBlocks;
-    Piece piece;
-    piece.fill(missing);
-    WALFS_ASSIGN(const bool found, sql_->get_piece.bind(1, id).bind(2, number).step());
-    if (found) {
-      const ByteView stored = sql_->get_piece.blob(0);
-      if (stored.size() == sizeof(Piece)) std::memcpy(piece.data(), stored.data(), sizeof(Piece));
-      sql_->get_piece.reset();
-    }
-    for (; i < blocks.size() && blocks[i].index / kPieceBlocks == number; ++i) {
-      uint64_t& hash = piece[blocks[i].index % kPieceBlocks];
-      if (existing == Existing::kReplace || hash == kUnknownHash) hash = blocks[i].hash;
-    }
-    WALFS_TRY(sql_->put_piece.bind(1, id).bind(2, number).bind_blob(3, piece_bytes(piece)).run());
-  }
-  return {};
-}
-
-Status Catalog::put_scanned(FileId id, const ContentState& state, uint64_t first_block,
-                            std::span<const uint64_t> hashes) {
-  const std::scoped_lock lock(mutex_);
-  WALFS_TRY(check());
-  ContentState known;
-  WALFS_ASSIGN(const bool row, sql_->get_content.bind(1, id).step());
-  const bool has_content = row && !sql_->get_content.is_null(0);
-  if (has_content) {
-    known.block_size = static_cast<uint32_t>(sql_->get_content.integer(0));
-    known.size = sql_->get_content.integer(1);
-    known.database = (sql_->get_content.integer(2) & kIsDatabase) != 0;
-  }
-  if (row) sql_->get_content.reset();
-  // What the log has said since (a size, another block size) is newer than what was read.
-  const ContentState& current = has_content ? known : state;
-  if (current.block_size == state.block_size) {
-    std::vector<BlockChange> blocks;
-    blocks.reserve(hashes.size());
-    for (size_t i = 0; i < hashes.size(); ++i)
-      blocks.push_back({first_block + i, hashes[i], {}, 0});
-    WALFS_TRY(update_hashes(id, blocks, kUnknownHash, Existing::kKeep));
-  }
-  sql_->set_content.bind(1, id)
-      .bind(2, uint64_t{current.block_size})
-      .bind(3, current.size)
-      .bind(4, uint64_t{current.database})
-      .bind(5, uint64_t{state.scanned})
-      .bind_null(6);
-  return sql_->set_content.run();
-}
-
-Status Catalog::apply_content(const SetContent& change, bool torn) {
-  WALFS_ASSIGN(const bool row, sql_->get_content.bind(1, change.id).step());
-  const bool had = row && !sql_->get_content.is_null(0);
-  const uint64_t old_size = had ? sql_->get_content.integer(1) : 0;
-  const bool scanned = !had || sql_->get_content.integer(3) != 0;
-  if (row) sql_->get_content.reset();
-  const uint64_t missing = scanned || change.reset ? kZeroBlockHash : kUnknownHash;
-  if (change.reset) {
-    WALFS_TRY(sql_->drop_hashes.bind(1, change.id).run());
-    WALFS_TRY(sql_->drop_extents.bind(1, change.id).run());
-  } else if (change.size < old_size) {
-    // Blocks behind the new end are gone: whole pieces, and the rest of the last one.
-    const uint64_t count = (change.size + change.block_size - 1) / change.block_size;
-    const uint64_t pieces = (count + kPieceBlocks - 1) / kPieceBlocks;
-    WALFS_TRY(sql_->drop_pieces_from.bind(1, change.id).bind(2, pieces).run());
-    std::vector<BlockChange> gone;
-    for (uint64_t i = count; i < pieces * kPieceBlocks; ++i) gone.push_back({i, missing, {}, 0});
-    WALFS_TRY(update_hashes(change.id, gone, missing, Existing::kReplace));
-  }
-  WALFS_TRY(update_hashes(change.id, change.blocks, missing, Existing::kReplace));
-  sql_->set_content.bind(1, change.id)
-      .bind(2, uint64_t{change.block_size})
-      .bind(3, change.size)
-      .bind(4, (change.database ? kIsDatabase : 0) | (torn ? kIsTorn : 0))
-      .bind(5, uint64_t{scanned || change.reset});
-  if (change.checksum) {
-    sql_->set_content.bind(6, *change.checksum);
-  } else {
-    sql_->set_content.bind_null(6);
-  }
-  return sql_->set_content.run();
-}
-
 bool Catalog::transaction_lost() const {
   const std::scoped_lock lock(mutex_);
   return !database_->in_transaction();
@@ -486,47 +378,6 @@ Status Catalog::for_each_entry(const std::function<void(const SetEntry&)>& visit
     if (!more) return {};
     visit(SetEntry{rows.integer(0), rows.text(1), rows.integer(2)});
   }
-}
-
-Status Catalog::load_hashes(FileId id, ContentState& state) {
-  sql_->all_pieces.bind(1, id);
-  while (true) {
-    WALFS_ASSIGN(const bool more, sql_->all_pieces.step());
-    if (!more) return {};
-    const uint64_t first = sql_->all_pieces.integer(0) * kPieceBlocks;
-    const ByteView stored = sql_->all_pieces.blob(1);
-    if (stored.size() != sizeof(Piece) || first >= state.hashes.size()) continue;
-    const uint64_t count = std::min<uint64_t>(kPieceBlocks, state.hashes.size() - first);
-    std::memcpy(state.hashes.data() + first, stored.data(), count * sizeof(uint64_t));
-  }
-}
-
-Result<std::optional<ContentState>> Catalog::content(FileId id) {
-  const std::scoped_lock lock(mutex_);
-  WALFS_TRY(check());
-  WALFS_ASSIGN(const bool row, sql_->get_content.bind(1, id).step());
-  if (!row) return std::optional<ContentState>();
-  ContentState state;
-  const bool has_content = !sql_->get_content.is_null(0);
-  state.block_size = static_cast<uint32_t>(sql_->get_content.integer(0));
-  state.size = sql_->get_content.integer(1);
-  state.database = (sql_->get_content.integer(2) & kIsDatabase) != 0;
-  state.torn = (sql_->get_content.integer(2) & kIsTorn) != 0;
-  state.scanned = sql_->get_content.integer(3) != 0;
-  sql_->get_content.reset();
-  if (!has_content) return std::optional<ContentState>();
-  constexpr uint64_t kBlocksMax = uint64_t{1} << 32;
-  if (state.block_size < kBlockSizeMin || state.block_size > kBlockSizeMax ||
-      state.block_count() > kBlocksMax) {
-    return Error{Errc::kDamaged, "the catalog's row of file " + std::to_string(id) + " is damaged"};
-  }
-  state.hashes.assign(state.block_count(), state.scanned ? kZeroBlockHash : kUnknownHash);
-  WALFS_TRY(load_hashes(id, state));
-  // After the whole scan, what was neither read nor written lies where the file has grown since.
-  if (state.scanned) {
-    std::replace(state.hashes.begin(), state.hashes.end(), kUnknownHash, kZeroBlockHash);
-  }
-  return std::optional<ContentState>(std::move(state));
 }
 
 Status Catalog::save_signature(FileId id, const Signature& signature) {
