@@ -79,8 +79,9 @@ bool Volume::any_has_moved(const std::vector<ToFlush>& files) {
 // tried again.
 std::optional<Position> Volume::wait_for_point(std::chrono::steady_clock::time_point deadline) {
   const std::vector<ToFlush> files = files_to_flush();
-  std::vector<std::string> paths;
-  for (const ToFlush& each : files) paths.push_back(each.path);
+  std::vector<std::string> paths(files.size());
+  std::transform(files.begin(), files.end(), paths.begin(),
+                 [](const ToFlush& each) { return each.path; });
   std::unique_lock lock(mutex_);
   const uint64_t token = next_token_++;
   tokens_[token] = std::nullopt;
@@ -158,7 +159,8 @@ json Volume::status() {
     answer["first_upload"] = {
         {"done", snapshot_done_},
         {"bytes_total", scan_.unread_bytes},
-        {"bytes_done", first_upload_ ? first_upload_->bytes_done() : scan_.unread_bytes}};
+        {"bytes_done", first_upload_ ? std::min(first_upload_->bytes_done(), scan_.unread_bytes)
+                                     : scan_.unread_bytes}};
   }
   describe_gate(answer, gate_.get());
   answer["last_error"] = error ? json(error->message) : json(nullptr);

@@ -8,15 +8,24 @@ Simulation::Simulation(uint32_t seed) : random_(seed) {
   sqlite3_test_control(SQLITE_TESTCTRL_PRNG_SEED, static_cast<int>(seed), nullptr);
   static constexpr const char* kModes[] = {"WAL", "WAL", "DELETE", "TRUNCATE", "PERSIST"};
   static constexpr const char* kSynchronous[] = {"FULL", "NORMAL"};
-  for (const char* name : {"x.db", "y.db", "z.db"})
+  power_may_fail_ = pick(2) == 0;
+  for (const char* name : {"x.db", "y.db", "z.db"}) {
+    const uint32_t mode = pick(5);
+    // SQLite promises nothing else of a rollback journal if the power fails.
+    const bool must_sync = power_may_fail_ && mode > 1;
     pragmas_[name] = std::string("SELECT count(*) FROM sqlite_master; PRAGMA journal_mode=") +
-                     kModes[pick(5)] + "; PRAGMA synchronous=" + kSynchronous[pick(2)] +
+                     kModes[mode] +
+                     "; PRAGMA synchronous=" + kSynchronous[must_sync ? 0 : pick(2)] +
                      "; PRAGMA page_size=" + (pick(2) == 0 ? "1024" : "4096") +
                      "; PRAGMA wal_autocheckpoint=" + std::to_string(1 + pick(60));
+  }
   commits_wait_ = pick(3) == 0;
   page_cache_ = !commits_wait_ && pick(3) != 0;
   static constexpr uint64_t kPartBytes[] = {2048, 9000, 40000, Cutter::kPartBytes};
   part_bytes_ = kPartBytes[pick(4)];
+  for (const auto& [name, pragmas] : pragmas_) tell(name + ": " + pragmas);
+  tell(std::string("the page cache is ") + (page_cache_ ? "on" : "off") +
+       (commits_wait_ ? ", commits wait for the store" : ""));
   new_writer();
   start(false);
   databases_ = std::make_unique<TrackedDatabases>(*directory_);

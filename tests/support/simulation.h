@@ -128,6 +128,7 @@ class Simulation {
   MemoryStore cloud_;
   std::string story_;
   std::map<std::string, std::string> pragmas_;
+  bool power_may_fail_ = false;
   bool commits_wait_ = false;
   bool page_cache_ = false;
   uint64_t part_bytes_ = 0;

@@ -60,7 +60,7 @@ void Simulation::machine_dies() {
   databases_->close_all();
   UnsyncedWrites unsynced = std::move(directory_->mount().unsynced());
   directory_->abandon();
-  if (pick(2) == 0) power_fails(unsynced);
+  if (power_may_fail_ && pick(2) == 0) power_fails(unsynced);
   databases_->set_now(recovered(directory_->source()));
   check("after the crash");
   bool lost = false;
