@@ -202,7 +202,9 @@ bool Cutter::heads_are_known(const Cut& cut) {
   return now - put_off_since_ns_ >= kPutOffMaxNs;
 }
 
+// What was removed before it was compared may be in an earlier instant.
 void Cutter::end_comparison() {
+  whole_from_order_ = tracker_.next_order();
   catch_up_until_ns_ = steady_ns() + kCatchUpMaxNs;
   comparing_ = false;
 }

@@ -126,7 +126,8 @@ class Cutter {
   int64_t put_off_since_ns_ = 0;  // Cuts, for want of a head; 0: they are not.
   std::atomic<bool> comparing_{false};
   std::atomic<bool> settling_{false};  // From then until a point is made.
-  uint64_t whole_from_order_ = 0;      // No earlier instant can be made a point of any more.
+  // No earlier instant can be made a point of any more.
+  std::atomic<uint64_t> whole_from_order_{0};
   std::atomic<int64_t> catch_up_until_ns_{0};  // 0: nothing is to be waited for.
   std::unordered_set<FileId> distrusted_;      // Their heads promised frames that never came.
   std::vector<std::pair<std::shared_ptr<FileState>, bool>> changed_kind_;

@@ -11,8 +11,8 @@ namespace walfs {
 
 void Pause::begin(Reason reason, const std::string& fault) {
   if (has(reason)) return;
+  if (reason != kAsked) ++state_.in_a_row;
   if (reason == kSpoolFault) {
-    ++state_.faults;
     const size_t size = fault.copy(state_.fault.data(), state_.fault.size() - 1);
     state_.fault[size] = '\0';
   }

@@ -24,7 +24,7 @@ class Pause {
   // Zero: not paused.
   struct State {
     std::atomic<uint32_t> reasons;
-    std::atomic<uint32_t> faults;  // How often in a row the spool could not be written.
+    std::atomic<uint32_t> in_a_row;  // How often for the spool before everything was compared.
     std::atomic<int64_t> since_ns;
     std::array<char, 256> fault;  // What was said then.
   };
@@ -36,8 +36,8 @@ class Pause {
   // `fault` says what is wrong with the spool. Logs the pause's beginning and its end.
   void begin(Reason reason, const std::string& fault = {});
   void end(Reason reason);
-  uint32_t faults() const { return state_.faults; }
-  void forget_faults() { state_.faults = 0; }
+  uint32_t in_a_row() const { return state_.in_a_row; }
+  void caught_up() { state_.in_a_row = 0; }
 
   // One clause: "the spool is full".
   std::string why() const;

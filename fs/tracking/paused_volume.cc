@@ -25,9 +25,9 @@ constexpr milliseconds kWatchInterval(50);
 constexpr int64_t kOpenAgainMs = 2000;
 constexpr int64_t kAskMinMs = 500;
 constexpr int64_t kAskMaxMs = 15000;
-// How long a spool that could not be written is left alone: longer each time in a row.
-constexpr int64_t kFaultMinMs = 500;
-constexpr int64_t kFaultMaxMs = 60000;
+// How long a spool that is full, or could not be written, is left alone: longer each time in a row.
+constexpr int64_t kPauseMinMs = 500;
+constexpr int64_t kPauseMaxMs = 60000;
 constexpr off_t kRoomWanted = off_t{4} << 20;
 
 }  // namespace
@@ -52,8 +52,8 @@ Status PausedVolume::start(const ServerContext& context) {
     pause_->end(Pause::kAsked);
     return json{{"paused", pause_->status()}};
   });
-  const uint32_t shift = std::min<uint32_t>(std::max(pause_->faults(), 1U) - 1, 10);
-  next_write_ms_ = now_ms() + std::min(kFaultMinMs << shift, kFaultMaxMs);
+  next_write_ms_ = now_ms() + std::min(kPauseMinMs << times_before(), kPauseMaxMs);
+  drained_after_ms_ = times_before() == 0 ? 0 : next_write_ms_;
   // What the server before had begun to write.
   const std::string open_segment =
       "/proc/self/fd/" + std::to_string(context.state_fd) + "/spool/open.tmp";
@@ -76,6 +76,10 @@ void PausedVolume::open_gate(const MountOptions& options) {
   const auto policy = parse_sync_policy(options.sync_policy);
   gate_ = std::make_unique<CommitGate>(std::move(steps), policy.value_or(SyncPolicy::kWait),
                                        options.sync_timeout_ms);
+}
+
+uint32_t PausedVolume::times_before() const {
+  return std::min<uint32_t>(std::max(pause_->in_a_row(), 1U) - 1, 10);
 }
 
 PausedVolume::Opened* PausedVolume::opened() const {
@@ -115,10 +119,11 @@ void PausedVolume::try_to_open() {
 // answers.
 void PausedVolume::look_whether_drained() {
   Opened* const all = opened();
-  if (!pause_->has(Pause::kSpoolFull) || all == nullptr) return;
+  if (!pause_->has(Pause::kSpoolFull) || all == nullptr || now_ms() < drained_after_ms_) return;
   const UploadStatus upload = all->uploader->status();
   const auto limit = static_cast<uint64_t>(context_->options.spool_limit);
-  if (upload.fenced || upload.room_waiting > limit / 2) return;
+  // Half of it was too much if it is full again.
+  if (upload.fenced || upload.room_waiting > limit / 2 >> times_before()) return;
   const bool works = upload.puts > 0 && upload.failing_since_ns == 0;
   if (works) return pause_->end(Pause::kSpoolFull);
   if (upload.segments_waiting > 0 || now_ms() < next_ask_ms_) return;

@@ -52,6 +52,8 @@ class PausedVolume final : public ServerHooks {
   void look_whether_writable();
   Status write_to_spool() const;
   Status ask_store();
+  // How often in a row there was a pause for the spool before this one, if not more often.
+  uint32_t times_before() const;
   Opened* opened() const;
   UploadStatus upload_status() const;
   std::string what_is_missing() const;
@@ -62,6 +64,7 @@ class PausedVolume final : public ServerHooks {
   std::unique_ptr<CommitGate> gate_;  // Only if commits wait for the store.
   int64_t next_open_ms_ = 0;          // Of the watch, as all these.
   int64_t next_write_ms_ = 0;
+  int64_t drained_after_ms_ = 0;
   int64_t next_ask_ms_ = 0;
   int64_t ask_pause_ms_ = 0;
 

@@ -316,7 +316,7 @@ std::optional<Pause::Reason> Volume::reason_to_pause() {
   if (spool_bytes() >= spool_limit_) return Pause::kSpoolFull;
   const std::scoped_lock lock(mutex_);
   if (log_error_ && is_disk_fault(*log_error_)) return Pause::kSpoolFault;
-  if (caught_up_) pause_->forget_faults();
+  if (caught_up_) pause_->caught_up();
   return std::nullopt;
 }
 

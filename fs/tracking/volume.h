@@ -72,6 +72,7 @@ class Volume final : public ServerHooks {
   void run_scan();
   void ship_compared();
   uint64_t part_bytes() const;
+  void wait_for_room();
   bool until_read(const std::function<Status()>& read);
   void upload_everything();
   bool put_snapshot(const Snapshot& snapshot);

@@ -24,6 +24,7 @@ constexpr uint64_t kComparedBytesMax = uint64_t{64} << 20;
 
 void Volume::run_scan() {
   if (comparison_) {
+    wait_for_room();
     if (until_read([this] { return comparison_->run(scan_.unread, stopping_); }) && !stopping_)
       cutter_->end_comparison();
   } else {
@@ -34,14 +35,20 @@ void Volume::run_scan() {
   changed_.notify_all();
 }
 
-// Together with what waits they must leave room for what is written meanwhile.
+// A part is in memory and in the open segment, and another waits; together with what was waiting
+// before they must leave room for what is written meanwhile.
 uint64_t Volume::part_bytes() const {
-  return std::min(Cutter::kPartBytes, spool_limit_ / 4);
+  return std::min(Cutter::kPartBytes, spool_limit_ / 8);
 }
 
 // What is found goes no faster than the store takes it.
+void Volume::wait_for_room() {
+  const uint64_t compared_max = std::min(kComparedBytesMax, spool_limit_ / 8);
+  while (!stopping_ && !uploader_->wait_until_at_most(compared_max, 5 * kTryAgain)) {
+  }
+}
+
 void Volume::ship_compared() {
-  const uint64_t compared_max = std::min(kComparedBytesMax, spool_limit_ / 4);
   bool more = true;
   while (more && !stopping_) {
     Result<bool> made = false;
@@ -52,8 +59,7 @@ void Volume::ship_compared() {
     }
     more = !made.ok() || *made;
     if (!made.ok()) std::this_thread::sleep_for(kTryAgain);
-    while (!stopping_ && !uploader_->wait_until_at_most(compared_max, 5 * kTryAgain)) {
-    }
+    wait_for_room();
   }
 }
 

@@ -228,6 +228,34 @@ TEST_F(OutageOfS3, ThatFillsTheSpoolPausesReplicationOnce) {
   EXPECT_EQ(log_lines(directory_, "replication goes on"), 1U);
 }
 
+// What is found by comparing goes no faster than a slow store takes it, and leaves room in the
+// spool for what is written meanwhile: else replication would pause again as soon as it goes on.
+TEST_F(OutageOfS3, OfASlowStoreIsCaughtUpWithInFewPauses) {
+  std::vector<std::string> options = kImpatient;
+  options.insert(options.end(), {"--spool-limit", "2MiB", "--max-request-rate", "10"});
+  directory_.mount(options);
+  application_ = std::make_unique<Application>(directory_);
+  application_->work();
+  directory_.sync();
+  proxy_.inject({.status = 503});
+  std::mt19937 random(1);
+  std::string noise(1 << 20, '\0');
+  for (int file = 0; file < 12; ++file) {
+    for (char& c : noise) c = static_cast<char>(random());
+    std::ofstream(directory_.path("noise" + std::to_string(file))) << noise;
+    application_->work();
+  }
+  EXPECT_TRUE(wait_until([&] { return status_of(directory_)["paused"].is_object(); }));
+  proxy_.heal();
+  while (!HasFailure() &&
+         run_program({walfs_binary(), "sync", directory_.path(), "--timeout", "1s"}, Seconds(60))
+                 .status != 0) {
+    application_->work();
+  }
+  expect_all_is_there();
+  EXPECT_LE(log_lines(directory_, "replication pauses"), 3U) << directory_.log_tail();
+}
+
 // The first upload has its own threads and a queue of its own.
 TEST_F(OutageOfS3, DuringTheFirstUploadIsCaughtUpWith) {
   std::mt19937 random(1);

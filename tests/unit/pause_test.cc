@@ -42,14 +42,14 @@ TEST(Pause, SaysWhatIsWrongWithTheSpoolAndHowOftenInARow) {
   for (uint32_t time = 1; time <= 3; ++time) {
     pause.begin(Pause::kSpoolFault,
                 "cannot write: No space left on device" + std::string(500, '.'));
-    EXPECT_EQ(pause.faults(), time);
+    EXPECT_EQ(pause.in_a_row(), time);
     EXPECT_TRUE(pause.fault().starts_with("cannot write: No space left on device."));
     EXPECT_NE(pause.why().find("No space left"), std::string::npos);
     pause.end(Pause::kSpoolFault);
     EXPECT_EQ(pause.fault(), "");
   }
-  pause.forget_faults();
-  EXPECT_EQ(pause.faults(), 0U);
+  pause.caught_up();
+  EXPECT_EQ(pause.in_a_row(), 0U);
 }
 
 }  // namespace

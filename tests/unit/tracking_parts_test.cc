@@ -335,6 +335,23 @@ TEST(TrackingComparison, ThatEndsDuringACutIsNotPassedOver) {
   databases.expect_newest_restored();
 }
 
+// What it held is not known.
+TEST(TrackingComparison, AFileThatIsRemovedBeforeItIsComparedIsInNoPoint) {
+  TrackedDirectory directory({.part_bytes = kPart});
+  directory.mount().put("kept", noise(9000, 1));
+  directory.sync();
+  directory.pause();
+  directory.mount().put("passing", noise(9000, 2));
+  directory.resume_after_pause();
+  const Cut instant = directory.take_instant();
+  directory.mount().unlink("passing");
+  EXPECT_TRUE(directory.read_unread());
+  EXPECT_FALSE(directory.cut(instant));
+  EXPECT_TRUE(directory.cut(true));
+  directory.seal();
+  EXPECT_FALSE(directory.restored_tree(directory.log().sealed()).contains("passing"));
+}
+
 TEST(TrackingHeads, OfADatabaseTheOneThatWasToldLastCounts) {
   std::vector<Head> heads = {{2, {1, 1}, 5}, {3, {1, 1}, 6}};
   add_heads(heads, {{2, {1, 1}, 7}, {4, {1, 1}, 8}});
