@@ -38,13 +38,13 @@ stop_killing() {
   return "$ended"
 }
 
-# restore_and_compare [PATH...]: restores all that was written until now to $work/restored; fails if it differs, but for the paths,
-# which have to.
+# Restores all that was written until now to $work/restored; fails if it differs, but for the paths in `differing`, which have to.
+differing=()
 restore_and_compare() {
   timeout 300 "$walfs" sync "$mounted" --timeout 290s >/dev/null || fail "what was written does not reach the replica"
   timeout 600 "$walfs" restore "file://$work/replica" "$work/restored" || fail "the replica cannot be restored"
   mkdir -p "$work/scratch"
-  scripts/compare-restored "$mounted" "$work/restored" "$work/scratch" "$@"
+  scripts/compare-restored "$mounted" "$work/restored" "$work/scratch" "${differing[@]}"
 }
 
 unmount_replicated() {
