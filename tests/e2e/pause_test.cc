@@ -19,7 +19,7 @@ using nlohmann::json;
 constexpr uint64_t kLimit = uint64_t{1} << 20;
 // What arrives before the server looks and hands over comes on top, on a busy machine, too.
 constexpr uint64_t kSpoolMax = 4 * kLimit;
-constexpr long kMemoryMaxKib = 24L << 10;
+constexpr long kMemoryMaxKib = 36L << 10;
 const std::vector<std::string> kSmallSpool = {"--spool-limit", "1MiB", "--sync-interval", "50ms"};
 
 const JournalMode kModes[] = {{"wal", "NORMAL"}, {"delete", "FULL"}};
