@@ -233,7 +233,7 @@ void Simulation::wait_for_store() {
         directory_->uploader().wait_for(std::max(*position, directory_->snapshot_end()),
                                         std::chrono::milliseconds(0))) {
       tell("the commit returns");
-      if (!acknowledged_) acknowledged_.emplace();
+      if (!acknowledged_) acknowledged_ = Moment{};
       acknowledged_->databases = committed;
       ++commits_returned_;
       return;
