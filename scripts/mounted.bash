@@ -48,7 +48,7 @@ restore_and_compare() {
 }
 
 unmount_replicated() {
-  timeout 200 "$walfs" unmount "$mounted" --timeout 180s || fail "the directory cannot be unmounted"
+  timeout 60 "$walfs" unmount "$mounted" --timeout 50s || fail "the directory cannot be unmounted"
   mounted=
 }
 

@@ -188,8 +188,10 @@ Status run_unmount_command(const std::string& mountpoint, int64_t timeout_ms, bo
     return Error{Errc::kIo, answer->value("error", "cannot unmount " + path)};
   if (answer->contains("left"))
     std::fprintf(stderr, "walfs: %s; the next mount finds it\n", answer->value("left", "").c_str());
+  // The keeper ends last, and with it the last descriptors of removed files, which may be large.
+  constexpr int64_t kKeeperEndsMs = 10000;
   if (!wait_until_gone(server, std::max<int64_t>(1000, end - now_ms())) ||
-      !wait_until_gone(keeper, 10000))
+      !wait_until_gone(keeper, std::max(kKeeperEndsMs, end - now_ms())))
     return Error{Errc::kRetry, path + " is unmounted, but walfs is still shipping what is left"};
   return {};
 }
