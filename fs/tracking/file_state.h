@@ -100,8 +100,8 @@ struct FileState : std::enable_shared_from_this<FileState> {
   bool is_regular = false;
   int path_fd = -1;       // Of the mount, while attached.
   FileDescriptor own_fd;  // O_RDONLY, opened when first needed.
-  int read_error =
-      0;  // errno of a read that failed in the last capture; what it was to take waits.
+  // errno of a read that failed in the last capture; what it was to take waits.
+  int read_error = 0;
   unsigned writers = 0;
   std::shared_ptr<FileState> base;   // The database of a companion.
   std::unique_ptr<Content> content;  // Loaded when first needed.
