@@ -253,13 +253,28 @@ void Simulation::change_weather() {
 }
 
 void Simulation::begin_disk_trouble() {
-  tell("the spool cannot be written");
   disk_trouble_ = true;
+  if (pick(2) == 0) {
+    const uint32_t percent = pick(2) == 0 ? 100 : 5 + pick(20);
+    tell("the catalog cannot be written, " + std::to_string(percent) + " of 100 times");
+    directory_->catalog_may_fail = true;
+    catalog_disk_.fail(percent, static_cast<uint32_t>(random_()));
+    return;
+  }
+  tell("the spool cannot be written");
   std::filesystem::rename(directory_->spool(), directory_->spool() + ".away");
 }
 
 void Simulation::end_disk_trouble() {
   if (!std::exchange(disk_trouble_, false)) return;
+  if (std::exchange(directory_->catalog_may_fail, false)) {
+    tell("the catalog can be written");
+    catalog_disk_.heal();
+    // What was read for a first upload is lost with the transaction that held it.
+    must_begin_anew_ = must_begin_anew_ || (directory_->catalog().transaction_lost() &&
+                                            !directory_->catalog().header().snapshot_done);
+    return;
+  }
   tell("the spool can be written");
   std::filesystem::rename(directory_->spool() + ".away", directory_->spool());
 }

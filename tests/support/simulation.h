@@ -1,8 +1,8 @@
 // A replicated directory and all that can happen to it, decided by a seed: applications (SQLite
 // itself, and ordinary files), the kernel's cache, cuts, seals and uploads, a store that fails in
-// any way, a disk without room, servers and machines that die, power that fails, directories that
-// change while nobody looks, writers that are replaced. One thread, a clock of its own: a seed
-// replays.
+// any way, disks of the spool and of the catalog that are full or ill, servers and machines that
+// die, power that fails, directories that change while nobody looks, writers that are replaced. One
+// thread, a clock of its own: a seed replays.
 //
 // What a restore gives is compared with every state that there was. Never a mixture; never older
 // than what a sync acknowledged, or, where commits wait for the store, than the last that has
@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/catalog_disk.h"
 #include "tests/support/simulated_damage.h"
 #include "tests/support/simulated_files.h"
 #include "tests/support/simulated_store.h"
@@ -29,6 +30,7 @@ class Simulation {
   size_t partial_points() const { return partial_points_; }
   size_t commits_returned() const { return commits_returned_; }
   size_t sectors_damaged() const { return sectors_damaged_; }
+  size_t catalog_faults() const { return catalog_disk_.faults(); }
 
   void run(int steps);
 
@@ -121,6 +123,7 @@ class Simulation {
 
   std::mt19937 random_;
   SimulatedClock clock_;
+  CatalogDisk catalog_disk_;
   const std::string parent_ = std::filesystem::exists("/dev/shm")
                                   ? "/dev/shm"
                                   : std::filesystem::temp_directory_path().string();

@@ -27,6 +27,7 @@ TEST(Simulation, WhateverHappensARestoreIsACommittedStateThatIsNotOlderThanTheLa
   size_t partial_points = 0;
   size_t commits_returned = 0;
   size_t sectors_damaged = 0;
+  size_t catalog_faults = 0;
   for (const uint32_t seed : all) {
     SCOPED_TRACE(seed);
     Simulation simulation(seed);
@@ -35,10 +36,13 @@ TEST(Simulation, WhateverHappensARestoreIsACommittedStateThatIsNotOlderThanTheLa
     partial_points += simulation.partial_points();
     commits_returned += simulation.commits_returned();
     sectors_damaged += simulation.sectors_damaged();
+    catalog_faults += simulation.catalog_faults();
   }
   EXPECT_TRUE(all.size() < 100 || partial_points > 0);
   EXPECT_TRUE(all.size() < 100 || commits_returned > 0);
   EXPECT_TRUE(all.size() < 100 || sectors_damaged > 0);
+  EXPECT_TRUE(all.size() < 100 || catalog_faults > 0);
+  RecordProperty("catalog_faults", std::to_string(catalog_faults));
   RecordProperty("sectors_damaged", std::to_string(sectors_damaged));
   RecordProperty("commits_returned", std::to_string(commits_returned));
   RecordProperty("partial_points", std::to_string(partial_points));
