@@ -51,7 +51,10 @@ struct Transfer {
   curl_off_t moved = 0;
 
   bool is_success() const { return response.status >= 200 && response.status < 300; }
-  uint64_t max_body() const { return is_success() ? request.max_response : kMaxErrorBody; }
+  // A success may turn out to be an error whose status was sent too early.
+  uint64_t max_body() const {
+    return is_success() ? std::max(request.max_response, kMaxErrorBody) : kMaxErrorBody;
+  }
 };
 
 size_t on_read(char* into, size_t size, size_t count, void* user) {
@@ -212,9 +215,9 @@ void set_options(CURL* handle, const HttpRequest& request, Transfer& transfer, c
 }
 
 HttpFault fault_of(CURLcode code, const Transfer& transfer) {
-  if (code == CURLE_OK) return HttpFault::kNone;
   if (transfer.body_failed) return HttpFault::kLocal;
   if (transfer.too_long) return HttpFault::kTooLong;
+  if (code == CURLE_OK) return HttpFault::kNone;
   switch (code) {
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
@@ -303,6 +306,8 @@ HttpResponse HttpClient::perform(const HttpRequest& request) {
   set_options(handle, request, transfer, error_text);
   curl_easy_setopt(handle, CURLOPT_HTTPHEADER, headers);
   const CURLcode code = curl_easy_perform(handle);
+  if (transfer.is_success() && response.body.size() > request.max_response)
+    transfer.too_long = true;
   response.fault = fault_of(code, transfer);
   if (response.fault != HttpFault::kNone) {
     response.fault_text = fault_text_of(code, transfer, error_text);

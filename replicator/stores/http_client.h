@@ -34,7 +34,7 @@ enum class HttpFault {
   kNotSent,  // No connection: the server has not seen the request.
   kBroken,   // Reset, closed, timed out or truncated: the server may have carried it out.
   kTls,      // The server's certificate or protocol is not acceptable.
-  kTooLong,  // The answer is longer than max_response.
+  kTooLong,  // The answer is longer than max_response; its first 64 KiB at most are there.
   kLocal,    // The body could not be read, or libcurl failed here.
 };
 
@@ -43,7 +43,7 @@ struct HttpResponse {
   std::string fault_text;  // For people, when there is a fault.
   int status = 0;
   std::vector<NameValue> headers;  // Names in lower case, at most 100.
-  Bytes body;                      // Of an answer other than 2xx: at most the first 64 KiB.
+  Bytes body;  // Of an answer other than 2xx, or one that is too long: the first 64 KiB at most.
 };
 
 // "" when there is none.

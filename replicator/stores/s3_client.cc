@@ -126,12 +126,14 @@ Result<S3Reply> S3Client::call(const S3Call& call) {
     wait_for_turn(rate_);
     reply.response = send_once(call, payload_sha256);
     reply.error.reset();
-    const HttpFault fault = reply.response.fault;
+    // A success can carry an error, too: some services and proxies send the status first. No
+    // object of ours looks like one. It may be longer than what was asked for.
+    HttpFault& fault = reply.response.fault;
+    if (fault == HttpFault::kNone || fault == HttpFault::kTooLong)
+      reply.error = parse_s3_error(reply.response.body);
+    if (fault == HttpFault::kTooLong && reply.error) fault = HttpFault::kNone;
     unsigned retry_after_ms = 0;
     if (fault == HttpFault::kNone) {
-      // A success can carry an error, too: some services and proxies send the status first. No
-      // object of ours looks like one.
-      reply.error = parse_s3_error(reply.response.body);
       const S3Verdict verdict = s3_verdict(reply.response, reply.error);
       if (verdict == S3Verdict::kFinal) return reply;
       if (verdict == S3Verdict::kWrongClock) {

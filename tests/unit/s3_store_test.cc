@@ -107,6 +107,17 @@ TEST(S3Store, TriesAgainAfterAnErrorInASuccess) {
   EXPECT_EQ(put.requests().size(), 2U);
   Scripted get({error, answer(http_answer("200 OK", "text"))});
   EXPECT_EQ(as_text(get->get("key", 1000).value()), "text");
+  // The error's document is longer than what was asked for.
+  Scripted part({error, answer(http_answer("206 Partial Content", "text"))});
+  EXPECT_EQ(as_text(part->get_range("key", {0, 4}).value()), "text");
+  EXPECT_EQ(part.requests().size(), 2U);
+}
+
+TEST(S3Store, RefusesAnAnswerThatIsLongerThanWhatWasAskedFor) {
+  Scripted store({answer(http_answer("206 Partial Content", "0123456789")),
+                  answer(http_answer("200 OK", std::string(100, 'x')))});
+  EXPECT_EQ(store->get_range("key", {0, 4}).error().code, Errc::kDamaged);
+  EXPECT_EQ(store->get("key", 99).error().code, Errc::kDamaged);
 }
 
 TEST(S3Store, BelievesASuccessWithoutAnETagOnlyWhenTheObjectIsThere) {
