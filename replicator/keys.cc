@@ -39,8 +39,12 @@ std::string segment_name(PositionRange range) {
   return range_text(range) + std::string(kSegmentSuffix);
 }
 
-std::string segment_key(PositionRange range) {
-  return std::string(kLogPrefix) + segment_name(range);
+std::string level_prefix(unsigned level) {
+  return std::string(kLogPrefix) + std::to_string(level) + "/";
+}
+
+std::string segment_key(PositionRange range, unsigned level) {
+  return level_prefix(level) + segment_name(range);
 }
 
 std::string snapshot_key(PositionRange range) {
@@ -61,9 +65,12 @@ std::optional<uint64_t> parse_epoch_key(std::string_view key) {
   return position->epoch();
 }
 
-std::optional<PositionRange> parse_segment_key(std::string_view key) {
-  if (!key.starts_with(kLogPrefix)) return std::nullopt;
-  return parse_segment_name(key.substr(kLogPrefix.size()));
+std::optional<SegmentKey> parse_segment_key(std::string_view key) {
+  if (!cut(key, kLogPrefix, "") || key.size() < 2 || key[1] != '/') return std::nullopt;
+  const auto level = static_cast<unsigned>(key[0] - '0');
+  const auto range = parse_segment_name(key.substr(2));
+  if (level > kLevelMax || !range) return std::nullopt;
+  return SegmentKey{*range, level};
 }
 
 std::optional<PositionRange> parse_segment_name(std::string_view name) {

@@ -17,13 +17,14 @@ namespace walfs {
 struct StoredObject {
   PositionRange range;
   uint64_t size = 0;
+  unsigned level = 0;  // Of a segment.
 };
 
 // The listing of a replica. Everything in it is a name; nothing was read yet but the epochs.
 struct ReplicaListing {
   std::string volume;
   std::vector<Epoch> epochs;            // Ascending.
-  std::vector<StoredObject> segments;   // Ascending by first position.
+  std::vector<StoredObject> segments;   // Of all levels, ascending by first position.
   std::vector<StoredObject> snapshots;  // Ascending by range.last.
 };
 
@@ -31,8 +32,10 @@ struct ReplicaListing {
 Result<ReplicaListing> list_replica(Store& store);
 
 // The segments that follow a snapshot without a gap, ascending: from behind snapshot.first as far
-// as the log goes. Pure. Where a later epoch builds on a position, the segments that an earlier
-// writer added behind it do not count.
+// as the log goes. Pure. Of those that lead on from a position the one that leads farthest is
+// taken, and of those the one of the highest level; it may begin before that position. Where a
+// later epoch builds on a position, the segments that an earlier writer added behind it do not
+// count.
 std::vector<StoredObject> follow_log(const ReplicaListing& replica, const PositionRange& snapshot);
 
 // Whether the log in the store has every segment from behind `known`, which it has, up to `wanted`:

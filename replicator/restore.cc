@@ -149,7 +149,8 @@ class Worker {
       return decode_chunk(key, chunk, object);
     }
     const auto& frame = routed_.indexes[job.segment].frames[job.object];
-    const std::string key = segment_key(routed_.route.segments[job.segment].range);
+    const StoredObject& segment = routed_.route.segments[job.segment];
+    const std::string key = segment_key(segment.range, segment.level);
     WALFS_ASSIGN(const Bytes stored, store_.get_range(key, {frame.offset, frame.stored_size}));
     return decode_frame(key, frame, stored);
   }

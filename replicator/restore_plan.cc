@@ -24,6 +24,15 @@ PlanBuilder::PlanBuilder(Snapshot snapshot, RestoreTarget target)
   for (SnapshotFile& file : snapshot_.files) {
     plan_.files[file.id].extents = std::move(file.extents);
   }
+  const Position last = snapshot_.range.last;
+  const bool is_one_point = snapshot_.range.first == last;
+  const bool is_too_late = (target_.position && last > *target_.position) ||
+                           (target_.time_ns && snapshot_.time_ns > *target_.time_ns);
+  if (!is_one_point || is_too_late) return;
+  enter_snapshot();
+  plan_.position = last;
+  plan_.time_ns = snapshot_.time_ns;
+  complete_ = target_.position && last == *target_.position;
 }
 
 // From the snapshot's end on its names, attributes, sizes and checksums count; until then the log
@@ -94,6 +103,7 @@ void PlanBuilder::apply(const Change& change, const SegmentIndex& index, uint32_
 }
 
 void PlanBuilder::apply(const Point& point, const SegmentIndex& index, uint32_t segment) {
+  if (!usable_ && point.position > snapshot_.range.last) enter_snapshot();
   for (const Change& change : point.changes) apply(change, index, segment);
   if (point.position == snapshot_.range.last) enter_snapshot();
 }

@@ -52,7 +52,8 @@ struct RestoreTarget {
 };
 
 // Builds the plan point by point, in the order of the log. Partial points count once the next point
-// that is not partial does.
+// that is not partial does. A point that stands for several (of a thinned segment) may stand for
+// some before the snapshot's end, too: its changes say how everything is at its own position.
 class PlanBuilder {
  public:
   PlanBuilder(Snapshot snapshot, RestoreTarget target);

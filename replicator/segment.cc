@@ -15,7 +15,9 @@ constexpr std::string_view kMagic = "walfsseg";
 constexpr std::string_view kEndMagic = "walfsend";
 constexpr uint16_t kVersion = 1;
 constexpr int kCompressionLevel = 1;
-constexpr uint16_t kHasPartialPoints = 1;  // A flag.
+// Flags.
+constexpr uint16_t kHasPartialPoints = 1;
+constexpr uint16_t kIsThinned = 2;
 
 Bytes encode_header(Position first, Position last, uint16_t flags) {
   ByteWriter out;
@@ -99,10 +101,13 @@ Status decode_index(const std::string& name, ByteView raw, uint64_t index_offset
   }
   const uint64_t point_count = in.varint();
   uint64_t data_offset = 0;
+  Position next = index.first;
+  index.thinned = (flags & kIsThinned) != 0;
   for (uint64_t i = 0; i < point_count && in.ok(); ++i) {
     index.points.push_back(decode_point(in, data_offset));
     const Position position = index.points.back().position;
-    if (position != Position{index.first.value + i}) in.fail();
+    if (index.thinned ? position < next : position != next) in.fail();
+    next = position.next();
   }
   if ((flags & kHasPartialPoints) != 0) decode_partial(in, index);
   if (!in.ok() || !in.at_end() || data_offset != data_size || index.points.empty() ||
@@ -178,15 +183,26 @@ void SegmentWriter::undo() {
 }
 
 Status SegmentWriter::add(const Point& point) {
+  return add(point, [](const SetContent&, const BlockChange& block) -> Result<ByteView> {
+    return block.data;
+  });
+}
+
+Status SegmentWriter::add(const Point& point, const LoadBlock& load) {
   before_last_ = mark();
-  Status added = add_data(point);
+  Status added = add_data(point, load);
   if (!added.ok()) undo();
   return added;
 }
 
-Status SegmentWriter::add_data(const Point& point) {
+uint16_t SegmentWriter::flags() const {
+  return static_cast<uint16_t>((partial_.empty() ? 0 : kHasPartialPoints) |
+                               (thinned_from_ ? kIsThinned : 0));
+}
+
+Status SegmentWriter::add_data(const Point& point, const LoadBlock& load) {
   if (empty()) {
-    first_ = point.position;
+    first_ = thinned_from_.value_or(point.position);
     // The header names the last position too, and has flags: it is written again by finish().
     WALFS_TRY(write_all(encode_header(first_, first_, 0)));
   }
@@ -195,7 +211,8 @@ Status SegmentWriter::add_data(const Point& point) {
     if (content == nullptr) continue;
     for (const BlockChange& block : content->blocks) {
       if (block.hash == kZeroBlockHash) continue;
-      raw_.insert(raw_.end(), block.data.begin(), block.data.end());
+      WALFS_ASSIGN(const ByteView data, load(*content, block));
+      raw_.insert(raw_.end(), data.begin(), data.end());
       if (raw_.size() >= kFrameTarget) WALFS_TRY(close_frame());
     }
   }
@@ -234,7 +251,7 @@ Status SegmentWriter::write_index() {
   if (raw_size > kIndexRawMax)
     return Error{Errc::kIo, "a point has too many changes for one segment"};
   const Bytes stored = compress(index.data(), kCompressionLevel);
-  const Bytes header = encode_header(first_, last_, partial_.empty() ? 0 : kHasPartialPoints);
+  const Bytes header = encode_header(first_, last_, flags());
   ByteWriter trailer;
   trailer.u64(written_);
   trailer.u32(static_cast<uint32_t>(stored.size()));
@@ -270,7 +287,7 @@ Result<SegmentIndex> read_segment_index(const std::string& name, uint64_t object
   if (as_text(in.bytes(8)) != kMagic) return damaged(name, "it does not begin as a segment does");
   const uint16_t version = in.u16();
   const uint16_t flags = in.u16();
-  if (version != kVersion || (flags & ~kHasPartialPoints) != 0) {
+  if (version != kVersion || (flags & ~(kHasPartialPoints | kIsThinned)) != 0) {
     return Error{Errc::kUnsupported, name + " was written by a newer walfs (format " +
                                          std::to_string(version) + "); use that version"};
   }

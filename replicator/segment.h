@@ -7,6 +7,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "replicator/base/bytes.h"
@@ -29,6 +30,12 @@ class SegmentWriter {
   // Adds a point; its blocks' bytes are compressed and written before this returns. After a failure
   // the segment is as it was before, and the call may be repeated.
   Status add(const Point& point);
+  // The same for a point whose blocks' bytes are elsewhere: asked for in order, used before the
+  // next are.
+  using LoadBlock = std::function<Result<ByteView>(const SetContent&, const BlockChange&)>;
+  Status add(const Point& point, const LoadBlock& load);
+  // Only before the first point: not all points from `first` on will be in it.
+  void thin_out_from(Position first) { thinned_from_ = first; }
   // Takes the last added point back, or finish(). Only directly after either.
   void undo();
   // Writes what is left. Afterwards the file is complete (not fsynced). After a failure it may be
@@ -57,7 +64,8 @@ class SegmentWriter {
   };
   Mark mark() const;
   void restore(Mark mark);
-  Status add_data(const Point& point);
+  Status add_data(const Point& point, const LoadBlock& load);
+  uint16_t flags() const;
   Status write_index();
   Status close_frame();
   Status write_all(ByteView data);
@@ -71,6 +79,7 @@ class SegmentWriter {
   std::vector<uint64_t> partial_;  // The numbers of the partial points.
   uint64_t written_ = 0;
   Position first_, last_;
+  std::optional<Position> thinned_from_;
 };
 
 // A segment's index, decoded and checked.
@@ -84,6 +93,7 @@ struct SegmentIndex {
         0;  // Of its first byte in the segment's data; data offsets of blocks count likewise.
   };
   Position first, last;
+  bool thinned = false;  // Some positions have no point: what they changed is in the next one.
   std::vector<Frame> frames;
   std::vector<Point> points;
 

@@ -11,6 +11,11 @@
 namespace walfs {
 namespace {
 
+// Whether the snapshot is a state by itself, without any log.
+bool is_point(const StoredObject& snapshot) {
+  return snapshot.range.first == snapshot.range.last;
+}
+
 class Verifier {
  public:
   explicit Verifier(Store& store) : store_(store) {}
@@ -18,9 +23,11 @@ class Verifier {
   void route(const Route& route) {
     auto snapshot = check_snapshot(route.snapshot);
     bool leads = snapshot.has_value();
+    if (leads && is_point(route.snapshot)) points_.insert(route.snapshot.range.last);
     PlanBuilder builder(snapshot ? std::move(*snapshot) : Snapshot(), {});
     // Behind damage nothing can be restored, but what else is damaged is to be known.
     for (const StoredObject& segment : route.segments) {
+      if (failure_) return;
       const auto index = check_segment(segment);
       leads = leads && index;
       if (leads) {
@@ -29,7 +36,7 @@ class Verifier {
       }
       if (segment.range.last >= route.snapshot.range.last) note_in_log(segment.range, leads);
     }
-    if (!snapshot) return;
+    if (!snapshot || failure_) return;
     auto plan = builder.finish();
     if (!plan.ok()) return note(plan.error());
     if (auto paths = plan_paths(*plan); !paths.ok()) return note(paths.error());
@@ -40,12 +47,15 @@ class Verifier {
     Position before;
     for (const StoredObject& segment : segments) {
       if (segment.range.first.sequence() != before.sequence() + 1 || before == Position())
-        note({Errc::kDamaged, "the log has a gap before " + segment_key(segment.range)});
+        note({Errc::kDamaged,
+              "the log has a gap before " + segment_key(segment.range, segment.level)});
       note_in_log(segment.range, /*restorable=*/false);
       before = segment.range.last;
     }
   }
 
+  // kRetry, kDenied and the like: the store could not be read. Nothing is known then.
+  const std::optional<Error>& failure() const { return failure_; }
   VerifyReport take() {
     report_.points = points_.size();
     for (const auto& [first, segment] : in_log_) {
@@ -61,9 +71,13 @@ class Verifier {
   }
 
  private:
-  // Several routes may meet the same damage.
+  // Several routes may meet the same damage. What the store does not deliver is none, and whoever
+  // went on would wait for each object in turn.
   void note(const Error& error) {
-    if (noted_.insert(error.message).second) report_.damaged.push_back(error.message);
+    const bool is_damage = error.code == Errc::kDamaged || error.code == Errc::kNothingThere ||
+                           error.code == Errc::kUnsupported;
+    if (!is_damage && !failure_) failure_ = error;
+    if (is_damage && noted_.insert(error.message).second) report_.damaged.push_back(error.message);
   }
 
   Result<Bytes> read_chunk(const ChunkRef& chunk) {
@@ -92,7 +106,10 @@ class Verifier {
     }
     report_.bytes += stored.size;
     bool whole = true;
-    for (const ChunkRef& chunk : snapshot->chunks) whole = check_chunk(chunk) && whole;
+    for (const ChunkRef& chunk : snapshot->chunks) {
+      if (failure_) break;
+      whole = check_chunk(chunk) && whole;
+    }
     if (!whole) return std::nullopt;
     return *std::move(snapshot);
   }
@@ -123,7 +140,7 @@ class Verifier {
 
   bool check_frames(const StoredObject& segment, const SegmentIndex& index) {
     const auto [known, added] = whole_segments_.emplace(segment.range.first, false);
-    if (added) known->second = read_frames(segment_key(segment.range), index);
+    if (added) known->second = read_frames(segment_key(segment.range, segment.level), index);
     return known->second;
   }
 
@@ -213,6 +230,7 @@ class Verifier {
   std::map<Position, bool> whole_segments_;    // The same, by first position.
   std::map<Position, InLog> in_log_;           // By first position.
   std::set<std::string> noted_;
+  std::optional<Error> failure_;
   std::set<Position> points_;
   Sha256Digest cached_digest_{};
   Bytes cached_;
@@ -235,6 +253,11 @@ Result<std::vector<HistoryPoint>> read_history(Store& store) {
   std::vector<HistoryPoint> points;
   std::set<Position> seen;
   for (const Route& route : routes) {
+    if (is_point(route.snapshot)) {
+      WALFS_ASSIGN(const Snapshot snapshot, load_snapshot(store, route.snapshot));
+      if (seen.insert(snapshot.range.last).second)
+        points.push_back({snapshot.range.last, snapshot.time_ns});
+    }
     for (const StoredObject& segment : route.segments) {
       if (segment.range.last < route.snapshot.range.last || seen.contains(segment.range.last))
         continue;
@@ -256,7 +279,10 @@ Result<VerifyReport> verify_replica(Store& store) {
   WALFS_ASSIGN(const ReplicaListing listing, list_replica(store));
   WALFS_ASSIGN(const std::vector<Route> routes, usable_routes(store, listing));
   Verifier verifier(store);
-  for (const Route& route : routes) verifier.route(route);
+  for (const Route& route : routes) {
+    verifier.route(route);
+    if (verifier.failure()) return *verifier.failure();
+  }
   verifier.stranded(find_stranded(listing, routes));
   return verifier.take();
 }

@@ -29,7 +29,8 @@ struct VerifyReport {
 
 // Reads every object that a point of the log needs and checks every checksum in it: of frames, of
 // each block, of chunks, and of each file's state at the end of each route. What lies behind damage
-// is looked at, too, and so is whether the log has a gap. kNothingThere if nothing can be restored.
+// is looked at, too, and so is whether the log has a gap. kNothingThere if nothing can be restored;
+// another error if the store does not deliver what it has.
 Result<VerifyReport> verify_replica(Store& store);
 
 }  // namespace walfs

@@ -200,8 +200,9 @@ inline void check_snapshot(ByteView object) {
 }
 
 inline void check_keys(std::string_view text) {
-  if (const auto range = parse_segment_key(text)) {
-    promise(segment_key(*range) == text && range->first <= range->last, "one key of a segment");
+  if (const auto key = parse_segment_key(text)) {
+    promise(segment_key(key->range, key->level) == text && key->range.first <= key->range.last,
+            "one key of a segment");
   }
   if (const auto range = parse_segment_name(text)) {
     promise(segment_name(*range) == text, "one name of a segment");

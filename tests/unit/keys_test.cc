@@ -25,7 +25,8 @@ TEST(Keys, AreReadBack) {
     const uint64_t a = *rc::gen::arbitrary<uint64_t>();
     const uint64_t b = *rc::gen::arbitrary<uint64_t>();
     const PositionRange range{{std::min(a, b)}, {std::max(a, b)}};
-    RC_ASSERT(parse_segment_key(segment_key(range)) == range);
+    const unsigned level = *rc::gen::inRange(0U, kLevelMax + 1);
+    RC_ASSERT(parse_segment_key(segment_key(range, level)) == (SegmentKey{range, level}));
     RC_ASSERT(parse_segment_name(segment_name(range)) == range);
     RC_ASSERT(parse_snapshot_key(snapshot_key(range)) == range);
     const uint64_t epoch = 1 + a % Position::kEpochMax;
@@ -54,7 +55,9 @@ TEST(Keys, OfStrangersAreNotTaken) {
     EXPECT_FALSE(parse_segment_key(good.substr(0, cut))) << cut;
   }
   EXPECT_FALSE(parse_segment_key(good + "x"));
-  EXPECT_FALSE(parse_segment_key("log/1/" + segment_name(kRange)));
+  EXPECT_EQ(parse_segment_key("log/1/" + segment_name(kRange)), (SegmentKey{kRange, 1}));
+  for (const char* level : {"", "a/", "-1/", "10/", "1", "//", "0/0/"})
+    EXPECT_FALSE(parse_segment_key(std::string("log/") + level + segment_name(kRange))) << level;
   EXPECT_FALSE(parse_segment_key(snapshot_key(kRange)));
   EXPECT_FALSE(parse_segment_key("log/0/0000010000000002_00000100000000ff.seg"));
   EXPECT_FALSE(parse_segment_key("log/0/0000010000000002-00000100000000FF.seg"));

@@ -39,7 +39,8 @@ TEST(FollowLog, GoesFromSegmentToSegmentAsLongAsThereIsNoGap) {
   EXPECT_EQ(chain(replica, at(1, 0)), (Chain{{1, 1}, {1, 4}}));
   EXPECT_EQ(chain(replica, at(1, 3)), (Chain{{1, 4}}));
   EXPECT_EQ(chain(replica, at(1, 5)), (Chain{{1, 6}}));
-  EXPECT_EQ(chain(replica, at(1, 2)), Chain{});
+  EXPECT_EQ(chain(replica, at(1, 2)), (Chain{{1, 1}, {1, 4}})) << "from the middle of one";
+  EXPECT_EQ(chain(replica, at(1, 4)), Chain{});
 }
 
 TEST(FollowLog, GoesOnInAnEpochThatBuildsOnTheOneBefore) {

@@ -185,7 +185,7 @@ TEST(SegmentCodec, HasAFlagIfAPointIsPartialAndRefusesFlagsThatItDoesNotKnow) {
   EXPECT_EQ(flagged[10], 1);
   ASSERT_TRUE(read_index(flagged).ok());
   Bytes spoilt = flagged;
-  spoilt[10] = 3;
+  spoilt[10] = 5;
   const auto index = read_index(spoilt);
   ASSERT_FALSE(index.ok());
   EXPECT_EQ(index.error().code, Errc::kUnsupported);

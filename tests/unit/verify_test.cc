@@ -142,6 +142,21 @@ TEST_F(Verify, OfAReplicaThatCannotBeRestoredSaysSo) {
   EXPECT_EQ(report.error().code, Errc::kNothingThere);
 }
 
+TEST_F(Verify, TakesWhatTheStoreDoesNotDeliverForNoDamageAndAsksForNothingElse) {
+  const std::string chunk = store_.keys("chunks/")[0];
+  for (const std::string& key : {chunk, snapshot_key({at(0), at(2)}), segment(6)}) {
+    for (const Errc code : {Errc::kRetry, Errc::kDenied, Errc::kIo}) {
+      const bool in_parts = key == segment(6);
+      store_.fail(in_parts ? test::Call::kGetRange : test::Call::kGet, code, 1, 0, key);
+      const auto report = verify_replica(store_);
+      ASSERT_FALSE(report.ok()) << key;
+      EXPECT_EQ(report.error().code, code);
+      EXPECT_EQ(store_.requests().back().key, key);
+    }
+  }
+  EXPECT_THAT(verify().damaged, IsEmpty());
+}
+
 TEST_F(Verify, PartialPointsAreReadAndNotCounted) {
   builder_.add_partial();
   builder_.seal();
