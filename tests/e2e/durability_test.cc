@@ -36,11 +36,6 @@ void expect_rows(const std::string& where, const Crowd& crowd) {
   }
 }
 
-nlohmann::json status_of(const ReplicatedDirectory& directory) {
-  const auto status = control_request(directory.path(), {{"command", "status"}}, 5000);
-  return status ? *status : nlohmann::json::object();
-}
-
 // Keeper, server and applications die at once; the machine is gone, and the store is all there is.
 TEST(Durability, NoCommitThatHasReturnedIsMissingInTheStore) {
   const char* wanted = std::getenv("WALFS_TEST_DEATHS");
@@ -75,8 +70,7 @@ TEST(Durability, ServersThatDieAcknowledgeNothingThatTheStoreDoesNotHave) {
   make_databases(directory);
   Crowd crowd(directory.path(), directory.beside("outside"));
   for (const JournalMode& mode : kModes) crowd.add_writer(name_of(mode), mode);
-  EXPECT_TRUE(
-      wait_until([&] { return status_of(directory).value("servers", 0) > 8; }, Seconds(90)));
+  EXPECT_TRUE(wait_until([&] { return directory.status().value("servers", 0) > 8; }, Seconds(90)));
   EXPECT_EQ(crowd.stop(), "") << directory.log_tail();
   const std::string restored = directory.restore();
   ASSERT_NE(restored, "");
@@ -114,7 +108,7 @@ TEST_F(DurabilityOutage, ACommitWaitsForTheStoreAsLongAsItTakes) {
     EXPECT_TRUE(database_->run("INSERT INTO t VALUES(2)")) << database_->error();
     returned = true;
   });
-  EXPECT_TRUE(wait_until([&] { return status_of(directory_).value("commits_waiting", 0) == 1; }));
+  EXPECT_TRUE(wait_until([&] { return directory_.status().value("commits_waiting", 0) == 1; }));
   usleep(600000);
   EXPECT_FALSE(returned);
   end_outage();
@@ -135,11 +129,11 @@ TEST_F(DurabilityOutage, CommitsDegradeToAsyncAndBackIfSoWanted) {
   begin("degrade");
   for (int i = 0; i < 20; ++i)
     ASSERT_TRUE(database_->run("INSERT INTO t VALUES(2)")) << database_->error();
-  EXPECT_TRUE(status_of(directory_).value("degraded", false));
+  EXPECT_TRUE(directory_.status().value("degraded", false));
   end_outage();
   EXPECT_TRUE(wait_until([&] {
     EXPECT_TRUE(database_->run("INSERT INTO t VALUES(3)"));
-    return !status_of(directory_).value("degraded", true);
+    return !directory_.status().value("degraded", true);
   }));
   EXPECT_EQ(rows_in_store(), database_->ask("SELECT count(*) FROM t"));
 }

@@ -13,12 +13,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-nlohmann::json status_of(const ReplicatedDirectory& host) {
-  const auto answer = control_request(host.path(), {{"command", "status"}}, 10000);
-  EXPECT_TRUE(answer.ok()) << answer.error().message;
-  return answer.ok() ? *answer : nlohmann::json::object();
-}
-
 void write_file(const std::string& path, const std::string& text) {
   std::ofstream(path) << text;
 }
@@ -38,12 +32,12 @@ class Fencing : public ::testing::TestWithParam<Place> {
     second_.sync();
   }
   bool first_finds_out() {
-    return wait_until([&] { return status_of(first_).value("fenced", false); });
+    return wait_until([&] { return first_.status().value("fenced", false); });
   }
   void expect_only_the_second() {
     write_file(second_.path("new"), "new");
     second_.sync();
-    EXPECT_FALSE(status_of(second_).value("fenced", true));
+    EXPECT_FALSE(second_.status().value("fenced", true));
     const auto differences =
         compare_trees(read_tree(second_.source()), read_tree(second_.restore()));
     EXPECT_TRUE(differences.empty()) << join_lines(differences);
@@ -64,7 +58,7 @@ class Fencing : public ::testing::TestWithParam<Place> {
 
 TEST_P(Fencing, IsShownByStatus) {
   mount_first();
-  EXPECT_EQ(status_of(first_).value("fencing", ""), "conditional-put");
+  EXPECT_EQ(first_.status().value("fencing", ""), "conditional-put");
 }
 
 TEST_P(Fencing, OfTwoThatBeginAtTheSameTimeOneIsToldWhoWasFirst) {
@@ -86,7 +80,7 @@ TEST_P(Fencing, WhoWasReplacedIsToldByWhomAndMayComeBackOnlyByTakingOver) {
   mount_first();
   take_over();
   write_file(first_.path("late"), "too late");
-  ASSERT_TRUE(first_finds_out()) << status_of(first_).dump();
+  ASSERT_TRUE(first_finds_out()) << first_.status().dump();
   const Output late = run_program({walfs_binary(), "sync", first_.path(), "--timeout", "5s"});
   EXPECT_EQ(late.status, 1) << late.text;
   expect_says_who(late.text, second_);
@@ -103,7 +97,7 @@ TEST_P(Fencing, WhoWasReplacedIsToldByWhomAndMayComeBackOnlyByTakingOver) {
 // The server sleeps with all of its threads, wherever they are, while its successor begins.
 TEST_P(Fencing, AZombieThatWakesUpAfterATakeOverFindsOutAndAddsNothing) {
   mount_first();
-  const int server = status_of(first_).value("server_pid", 0);
+  const int server = first_.status().value("server_pid", 0);
   ASSERT_GT(server, 0);
   for (int i = 0; i < 20; ++i) {
     write_file(first_.path("zombie" + std::to_string(i)), std::string(20000, 'z'));
@@ -113,7 +107,7 @@ TEST_P(Fencing, AZombieThatWakesUpAfterATakeOverFindsOutAndAddsNothing) {
   const auto before = read_tree(second_.restore());
   ASSERT_EQ(kill(server, SIGCONT), 0);
   write_file(first_.path("late"), "too late");
-  ASSERT_TRUE(first_finds_out()) << status_of(first_).dump();
+  ASSERT_TRUE(first_finds_out()) << first_.status().dump();
   const auto differences = compare_trees(before, read_tree(second_.restore()));
   EXPECT_TRUE(differences.empty()) << join_lines(differences);
   expect_only_the_second();

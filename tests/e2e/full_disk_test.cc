@@ -52,15 +52,8 @@ bool append(const std::string& path, size_t size, unsigned seed) {
   return written && ::fsync(file.get()) == 0;
 }
 
-// Asks until some server answers: the one that was asked may just be handing over.
-nlohmann::json status_of(const ReplicatedDirectory& directory) {
-  const auto answer = control_request(directory.path(), {{"command", "status"}}, 10000);
-  EXPECT_TRUE(answer.ok()) << answer.error().message;
-  return answer.ok() ? *answer : nlohmann::json::object();
-}
-
 std::string last_error(const ReplicatedDirectory& directory) {
-  const nlohmann::json error = status_of(directory).value("last_error", nlohmann::json());
+  const nlohmann::json error = directory.status().value("last_error", nlohmann::json());
   return error.is_string() ? error.get<std::string>() : "";
 }
 
@@ -81,7 +74,7 @@ bool is_full(const ReplicatedDirectory& directory) {
 }
 
 bool is_paused(const ReplicatedDirectory& directory) {
-  return status_of(directory)["paused"].is_object();
+  return directory.status()["paused"].is_object();
 }
 
 // The disk that the spool shares. What was uploaded makes room again, so there is always more.

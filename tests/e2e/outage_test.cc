@@ -51,12 +51,6 @@ class Application {
   int steps_ = 0;
 };
 
-nlohmann::json status_of(const ReplicatedDirectory& directory) {
-  const auto answer = control_request(directory.path(), {{"command", "status"}}, 10000);
-  EXPECT_TRUE(answer.ok()) << answer.error().message;
-  return answer.ok() ? *answer : nlohmann::json::object();
-}
-
 // The most that the process ever had in memory.
 long peak_memory_kib(int pid) {
   std::ifstream status("/proc/" + std::to_string(pid) + "/status");
@@ -107,7 +101,7 @@ class OutageOfS3 : public ::testing::Test {
     application_.reset();  // Moves all of its log into the database.
     proxy_.heal();
     EXPECT_NE(directory_.sync(), "");
-    const nlohmann::json status = status_of(directory_);
+    const nlohmann::json status = directory_.status();
     EXPECT_TRUE(status.value("last_error", nlohmann::json()).is_null()) << status.dump();
     EXPECT_FALSE(status.value("fenced", true)) << status.dump();
     const auto differences =
@@ -190,16 +184,16 @@ TEST_F(OutageOfS3, IsToldByStatusAndByALineOfTheLogAtEachEnd) {
   begin();
   proxy_.inject({.status = 500});
   application_->work();
-  ASSERT_TRUE(wait_until([&] { return status_of(directory_)["last_error"].is_string(); }));
-  EXPECT_NE(status_of(directory_)["last_error"].get<std::string>().find("500 InternalError"),
+  ASSERT_TRUE(wait_until([&] { return directory_.status()["last_error"].is_string(); }));
+  EXPECT_NE(directory_.status()["last_error"].get<std::string>().find("500 InternalError"),
             std::string::npos);
   ASSERT_TRUE(wait_until([&] { return proxy_.faults() >= 12; }, Seconds(60)));
-  EXPECT_GT(status_of(directory_).value("outage_ms", 0), 0);
+  EXPECT_GT(directory_.status().value("outage_ms", 0), 0);
   EXPECT_EQ(log_lines_about_uploads(directory_, " fail, trying again until they work: "), 1U);
   proxy_.heal();
   directory_.sync();
   EXPECT_EQ(log_lines_about_uploads(directory_, " work again after "), 1U) << directory_.log_tail();
-  EXPECT_EQ(status_of(directory_).value("outage_ms", -1), 0);
+  EXPECT_EQ(directory_.status().value("outage_ms", -1), 0);
   expect_all_is_there();
 }
 
@@ -218,11 +212,11 @@ TEST_F(OutageOfS3, ThatFillsTheSpoolPausesReplicationOnce) {
     std::string noise(20000, '\0');
     for (char& c : noise) c = static_cast<char>(random());
     std::ofstream(directory_.path("noise")) << noise;
-    return status_of(directory_)["paused"].is_object();
+    return directory_.status()["paused"].is_object();
   }));
   const size_t faults = proxy_.faults();
   ASSERT_TRUE(wait_until([&] { return proxy_.faults() >= faults + kFaultsSeen; }, Seconds(60)));
-  EXPECT_TRUE(status_of(directory_)["paused"].is_object());
+  EXPECT_TRUE(directory_.status()["paused"].is_object());
   expect_all_is_there();
   EXPECT_EQ(log_lines(directory_, "replication pauses"), 1U);
   EXPECT_EQ(log_lines(directory_, "replication goes on"), 1U);
@@ -245,7 +239,7 @@ TEST_F(OutageOfS3, OfASlowStoreIsCaughtUpWithInFewPauses) {
     std::ofstream(directory_.path("noise" + std::to_string(file))) << noise;
     application_->work();
   }
-  EXPECT_TRUE(wait_until([&] { return status_of(directory_)["paused"].is_object(); }));
+  EXPECT_TRUE(wait_until([&] { return directory_.status()["paused"].is_object(); }));
   proxy_.heal();
   while (!HasFailure() &&
          run_program({walfs_binary(), "sync", directory_.path(), "--timeout", "1s"}, Seconds(60))
@@ -282,7 +276,7 @@ TEST_F(OutageOfS3, WhileNothingIsMountedIsCaughtUpWith) {
   directory_.unmount();
   proxy_.inject({.status = 503});
   directory_.mount(kImpatient);
-  EXPECT_NE(status_of(directory_).value("fencing", "").find("unknown: "), std::string::npos);
+  EXPECT_NE(directory_.status().value("fencing", "").find("unknown: "), std::string::npos);
   application_ = std::make_unique<Application>(directory_);
   work_until_met(kFaultsSeen);
   expect_all_is_there();

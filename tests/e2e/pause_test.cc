@@ -24,15 +24,8 @@ const std::vector<std::string> kSmallSpool = {"--spool-limit", "1MiB", "--sync-i
 
 const JournalMode kModes[] = {{"wal", "NORMAL"}, {"delete", "FULL"}};
 
-// Asks until some server answers: the one that was asked may just be handing over.
-json status_of(const ReplicatedDirectory& directory) {
-  const auto answer = control_request(directory.path(), {{"command", "status"}}, 20000);
-  EXPECT_TRUE(answer.ok()) << answer.error().message;
-  return answer.ok() ? *answer : json::object();
-}
-
 bool is_paused(const ReplicatedDirectory& directory) {
-  return status_of(directory).value("paused", json()).is_object();
+  return directory.status().value("paused", json()).is_object();
 }
 
 size_t log_lines(const ReplicatedDirectory& directory, const std::string& part) {
@@ -137,7 +130,7 @@ class Paused : public testing::Test {
     fs::rename(directory_.beside("volume.json"), directory_.beside("replica/volume.json"));
   }
   void expect_bounds() {
-    const json status = status_of(directory_);
+    const json status = directory_.status();
     EXPECT_LE(status.value("spool_bytes", kSpoolMax + 1), kSpoolMax) << status.dump();
     EXPECT_LE(spool_size(directory_), kSpoolMax);
     EXPECT_LE(memory_kib(status.value("server_pid", 0)), kMemoryMaxKib);
@@ -182,7 +175,7 @@ TEST_F(PauseOnLimit, AnOutageOfAnyLengthIsBoundedAndCaughtUpWith) {
   begin(kSmallSpool);
   begin_outage();
   work_through(40 * kLimit);  // More than the bound of the memory.
-  const json status = status_of(directory_);
+  const json status = directory_.status();
   EXPECT_EQ(status["paused"].value("reasons", json()), json({"spool-full"})) << status.dump();
   const Output shown = run_walfs({"status", directory_.path()});
   EXPECT_NE(shown.text.find("PAUSED"), std::string::npos) << shown.text;
@@ -233,7 +226,7 @@ TEST_F(PauseOnLimit, AFirstUploadBeginsAgainWhenTheStoreAnswers) {
   directory_.mount(kSmallSpool);
   fs::rename(directory_.beside("replica/volume.json"), directory_.beside("away"));
   application_ = std::make_unique<Application>(directory_);
-  EXPECT_FALSE(status_of(directory_)["first_upload"].value("done", true));
+  EXPECT_FALSE(directory_.status()["first_upload"].value("done", true));
   work_through(3 * kLimit);
   EXPECT_TRUE(is_paused(directory_));
   for (const char* name : {"replica/chunks", "replica/log"}) fs::remove(directory_.beside(name));
@@ -270,9 +263,9 @@ TEST_F(PauseByHand, ShipsTheDifferenceAfterwards) {
   begin({"--sync-interval", "50ms"});
   pause();
   pause();  // Once more says the same.
-  const std::string before = status_of(directory_).value("position", "");
+  const std::string before = directory_.status().value("position", "");
   for (int i = 0; i < 20; ++i) application_->step();
-  EXPECT_EQ(status_of(directory_).value("position", ""), before);
+  EXPECT_EQ(directory_.status().value("position", ""), before);
   const Output sync = run_walfs({"sync", directory_.path()});
   EXPECT_EQ(sync.status, 1);
   EXPECT_NE(sync.text.find("walfs resume"), std::string::npos) << sync.text;
@@ -303,11 +296,10 @@ TEST_F(PauseByHand, StillUploadsWhatTheSpoolHas) {
   begin({"--sync-interval", "50ms"});
   begin_outage();
   application_->step();
-  ASSERT_TRUE(
-      wait_until([&] { return status_of(directory_)["backlog"].value("segments", 0) > 0; }));
+  ASSERT_TRUE(wait_until([&] { return directory_.status()["backlog"].value("segments", 0) > 0; }));
   pause();
   end_outage();
-  EXPECT_TRUE(wait_until([&] { return status_of(directory_)["backlog"].value("segments", 1) == 0; },
+  EXPECT_TRUE(wait_until([&] { return directory_.status()["backlog"].value("segments", 1) == 0; },
                          Seconds(60)));
   EXPECT_TRUE(is_paused(directory_));
   resume();
@@ -390,9 +382,9 @@ TEST_F(PauseWithDurability, ACommitWaitsUntilItIsInTheStore) {
       EXPECT_TRUE(database.run("INSERT INTO t VALUES(2)")) << database.error();
       returned = true;
     });
-    EXPECT_TRUE(wait_until([&] { return status_of(directory_).value("commits_waiting", 0) == 1; }));
+    EXPECT_TRUE(wait_until([&] { return directory_.status().value("commits_waiting", 0) == 1; }));
     directory_.kill_server();
-    EXPECT_TRUE(wait_until([&] { return status_of(directory_).value("commits_waiting", 0) == 1; }));
+    EXPECT_TRUE(wait_until([&] { return directory_.status().value("commits_waiting", 0) == 1; }));
     EXPECT_FALSE(returned);
     resume();
     writer.join();
@@ -434,7 +426,7 @@ TEST_F(PauseWithDurability, ThePolicyCountsAsInAnOutage) {
   for (int i = 0; i < 5; ++i)
     ASSERT_TRUE(database->run("INSERT INTO t VALUES(2)")) << database->error();
   database.reset();
-  EXPECT_TRUE(status_of(directory_).value("degraded", false));
+  EXPECT_TRUE(directory_.status().value("degraded", false));
   resume();
   EXPECT_NE(directory_.sync(), "");
   EXPECT_EQ(rows_in_store(), 6);

@@ -1,9 +1,10 @@
-// The server dies by kill -9, at random and at chosen places, while applications use the mount:
-// they see no error, lose nothing, and the replica has it all.
+// The server dies by kill -9, at random and at chosen places, or is replaced by another version,
+// while applications use the mount: they see no error, lose nothing, and the replica has it all.
 //
 // WALFS_TEST_DEATHS says how often each; a few times without it.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <iostream>
 #include <random>
 
@@ -38,15 +39,22 @@ class Survival : public testing::TestWithParam<JournalMode> {
     crowd_.add_stall_probe();
   }
 
-  uint64_t servers() const {
-    const auto status = control_request(directory_.path(), {{"command", "status"}}, 5000);
-    return status ? status->value("servers", uint64_t{0}) : 0;
+  int servers() const { return directory_.status().value("servers", 0); }
+
+  // Whether so many rows of each database were acknowledged: what has had no work proves nothing.
+  bool have_worked(int rows) const {
+    return std::all_of(std::begin(kDatabases), std::end(kDatabases), [&](const char* name) {
+      return crowd_.acknowledged(name).size() >= static_cast<size_t>(rows);
+    });
   }
 
-  void check() {
+  void check(int rows) {
     EXPECT_EQ(crowd_.stop(), "") << directory_.log_tail();
-    std::cout << "longest stall " << crowd_.longest_stall_ms() << " ms, servers " << servers()
-              << std::endl;
+    std::cout << "longest stall " << crowd_.longest_stall_ms() << " ms, servers " << servers();
+    for (const char* name : kDatabases)
+      std::cout << ", " << crowd_.acknowledged(name).size() << " rows in " << name;
+    std::cout << std::endl;
+    EXPECT_TRUE(have_worked(rows)) << "nothing was put to the test";
     check_databases(directory_.path());
     ASSERT_NE(directory_.sync(), "");
     const std::string restored = directory_.restore();
@@ -70,24 +78,42 @@ class Survival : public testing::TestWithParam<JournalMode> {
   Crowd crowd_{directory_.path(), directory_.beside("outside")};
 };
 
+// On a slow machine there are more deaths, until there was work between them.
 TEST_P(Survival, ApplicationsDoNotNoticeServersThatAreKilledAtRandom) {
   begin();
   std::minstd_rand random(static_cast<unsigned>(getpid()));
-  for (int death = 0; death < deaths_wanted(8) && !HasFatalFailure(); ++death) {
+  const int wanted = deaths_wanted(8);
+  for (int death = 0; death < wanted || (!have_worked(wanted) && death < 50 * wanted); ++death) {
     usleep(20000 + random() % 60000);
-    directory_.kill_server();
+    ASSERT_NO_FATAL_FAILURE(directory_.kill_server());
   }
-  check();
+  check(wanted);
 }
 
 TEST_P(Survival, ApplicationsDoNotNoticeServersThatDieBetweenExecutionAndReply) {
   setenv("WALFS_CRASH_POINTS", "read:2500,executed:2500,kept:2500,replied:2500", 1);
   begin();
   unsetenv("WALFS_CRASH_POINTS");
-  const auto wanted = static_cast<uint64_t>(deaths_wanted(8));
-  EXPECT_TRUE(wait_until([&] { return servers() > wanted; }, Seconds(600)))
+  const int wanted = deaths_wanted(8);
+  EXPECT_TRUE(wait_until([&] { return servers() > wanted && have_worked(wanted); }, Seconds(600)))
       << directory_.log_tail();
-  check();
+  check(wanted);
+}
+
+// Two copies of the program stand for the versions.
+TEST_P(Survival, ApplicationsDoNotNoticeUpgrades) {
+  const std::string versions[] = {directory_.beside("walfs-next"), directory_.beside("walfs-last")};
+  for (const std::string& version : versions) std::filesystem::copy_file(walfs_binary(), version);
+  begin();
+  const int before = servers();
+  const int wanted = deaths_wanted(3);
+  int upgrades = 0;
+  for (; upgrades < wanted || (!have_worked(wanted) && upgrades < 50 * wanted); ++upgrades) {
+    const Output output = run_program({versions[upgrades % 2], "upgrade", directory_.path()});
+    ASSERT_EQ(output.status, 0) << output.text << directory_.log_tail();
+  }
+  EXPECT_EQ(servers(), before + upgrades);
+  check(wanted);
 }
 
 INSTANTIATE_TEST_SUITE_P(Modes, Survival, testing::ValuesIn(kModes), [](const auto& each) {

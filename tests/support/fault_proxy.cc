@@ -10,6 +10,9 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <sstream>
+
+#include "replicator/stores/sigv4.h"
 
 namespace walfs::test {
 namespace {
@@ -67,6 +70,31 @@ size_t answer_size(const std::string& method, const std::string& text) {
   const bool bodyless = method == "HEAD" || head.substr(0, 20).find(" 204") != std::string::npos;
   if (bodyless) return end + 4;
   return length.empty() ? 0 : end + 4 + std::strtoul(length.c_str(), nullptr, 10);
+}
+
+// A request as if it had never had a condition. That was signed, too, and so the rest is signed
+// anew. Only for requests without a query, whose headers curl sends as the program names them.
+std::string without_condition(const std::string& text) {
+  const size_t body = text.find("\r\n\r\n") + 2;
+  size_t at = text.find("\r\n") + 2;
+  std::string kept = text.substr(0, at);
+  SigV4Request request;
+  std::istringstream(kept) >> request.method >> request.path;
+  while (at < body) {
+    const std::string line = text.substr(at, text.find("\r\n", at) + 2 - at);
+    at += line.size();
+    const std::string name = line.substr(0, line.find(':'));
+    if (name == "if-none-match" || name == "authorization") continue;
+    if (name == "host" || name.starts_with("x-amz-"))
+      request.headers.emplace_back(name, header("\r\n" + line, name));
+    kept += line;
+  }
+  request.payload_sha256 = header(text, "x-amz-content-sha256");
+  const SigV4Scope scope = {"us-east-1", "s3", header(text, "x-amz-date")};
+  const Credentials keys = {std::getenv("AWS_ACCESS_KEY_ID"), std::getenv("AWS_SECRET_ACCESS_KEY"),
+                            ""};
+  return kept + "authorization: " + sigv4_authorization(keys, scope, request) + "\r\n" +
+         text.substr(body);
 }
 
 std::string make_answer(const std::string& status, const std::string& headers,
@@ -146,9 +174,9 @@ void FaultProxy::serve(int client) {
   if (!read_head(client, request.text, head_size)) return;
   ++requests_;
   request.method = request.text.substr(0, request.text.find(' '));
-  bool applies = false;
-  const FaultRule rule = choose(request.method, applies);
   const std::string head = request.text.substr(0, head_size);
+  bool applies = false;
+  const FaultRule rule = choose(head, applies);
   size_t wanted = head_size + std::strtoul(header(head, "content-length").c_str(), nullptr, 10);
   const bool cut = applies && rule.fault == Fault::kResetInRequest;
   if (cut) wanted = std::min(wanted, head_size + rule.bytes);
@@ -167,10 +195,14 @@ void FaultProxy::serve(int client) {
   }
 }
 
-FaultRule FaultProxy::choose(const std::string& method, bool& applies) {
+FaultRule FaultProxy::choose(const std::string& head, bool& applies) {
+  std::string method, target;
+  std::istringstream(head) >> method >> target;
   const std::scoped_lock lock(mutex_);
   for (const FaultRule& rule : rules_) {
     if (!rule.method.empty() && rule.method != method) continue;
+    if (target.find(rule.path) == std::string::npos) continue;
+    if (!rule.header.empty() && header(head, rule.header).empty()) continue;
     if (rule.fault == Fault::kIgnoredDelete && method != "DELETE") continue;
     if (random_() % 100 >= rule.percent) continue;
     ++faults_;
@@ -185,8 +217,9 @@ void FaultProxy::apply(const FaultRule& rule, int client, const Request& request
     case Fault::kStatus: {
       const bool busy = rule.status == 503;
       const std::string retry = "Retry-After: " + std::to_string(rule.retry_after_s) + "\r\n";
+      const char* code = rule.status == 501 ? "NotImplemented" : "InternalError";
       send_all(client, make_answer(std::to_string(rule.status) + " Injected", busy ? retry : "",
-                                   busy ? "SlowDown" : "InternalError"));
+                                   busy ? "SlowDown" : code));
       return;
     }
     case Fault::kErrorInSuccess:
@@ -196,9 +229,9 @@ void FaultProxy::apply(const FaultRule& rule, int client, const Request& request
       send_all(client, make_answer("204 No Content", "", ""));
       return;
     case Fault::kNoAnswer:
-      return hold(client, "");
+      return hold(client, "", rule);
     case Fault::kDrip:
-      return hold(client, pass_on(request));
+      return hold(client, pass_on(request), rule);
     case Fault::kResetInAnswer:
       send_all(client, pass_on(request).substr(0, rule.bytes));
       return set_reset(client);
@@ -216,6 +249,9 @@ void FaultProxy::apply(const FaultRule& rule, int client, const Request& request
       return;
     case Fault::kLostAnswer:
       pass_on(request);
+      return;
+    case Fault::kUnconditional:
+      send_all(client, pass_on({request.method, without_condition(request.text)}));
       return;
     case Fault::kTwice:
       pass_on(request);
@@ -248,15 +284,19 @@ std::string FaultProxy::pass_on(const Request& request) {
   return answer.empty() ? answer : with_close(answer);
 }
 
-// Until the client gives up or heal() is called. Sends `drip` byte by byte.
-void FaultProxy::hold(int client, const std::string& drip) {
+// Until the client gives up or heal() is called. Sends the answer as the rule drips.
+void FaultProxy::hold(int client, const std::string& answer, const FaultRule& rule) {
   const unsigned generation = generation_;
+  const int pause_ms = rule.delay_ms > 0 ? rule.delay_ms : kDripMs;
   size_t sent = 0;
   while (!is_over(generation)) {
     struct pollfd polled = {client, POLLIN, 0};
     char ignored[64];
-    if (poll(&polled, 1, kDripMs) > 0 && recv(client, ignored, sizeof(ignored), 0) <= 0) return;
-    if (sent < drip.size() && !send_all(client, drip.substr(sent++, 1))) return;
+    if (poll(&polled, 1, pause_ms) > 0 && recv(client, ignored, sizeof(ignored), 0) <= 0) return;
+    const bool drips = rule.bytes == 0 || sent < rule.bytes;
+    const std::string part = answer.substr(sent, drips ? 1 : std::string::npos);
+    if (!part.empty() && !send_all(client, part)) return;
+    sent += part.size();
   }
   set_reset(client);
 }

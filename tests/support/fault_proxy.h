@@ -17,18 +17,21 @@ enum class Fault {
   kResetInRequest,  // The connection is reset after `bytes` of the request's body.
   kResetInAnswer,   // Passed on; the connection is reset after `bytes` of the answer.
   kNoAnswer,        // Taken and never answered: a half-open connection.
-  kDrip,            // Passed on; the answer comes byte by byte, slowly.
+  kDrip,            // Passed on; the answer, or its first `bytes`, comes byte by byte, slowly.
   kTruncatedBody,   // Passed on; the answer ends in the middle, in order.
   kErrorInSuccess,  // Answered with 200 and an S3 error document; not passed on.
   kDelay,           // Passed on after `delay_ms`.
   kLostAnswer,      // Passed on; the connection ends without an answer.
   kTwice,           // Passed on twice; the answer is that to the second one.
   kIgnoredDelete,   // A DELETE is answered with 204 and not passed on.
+  kUnconditional,   // Passed on without the condition of a PUT, as if the service ignored it.
 };
 
 struct FaultRule {
   Fault fault = Fault::kStatus;
   std::string method = {};  // "" = any.
+  std::string path = {};    // A part of what is asked for; "" = any.
+  std::string header = {};  // In lower case: only requests that have it; "" = any.
   unsigned percent = 100;   // Of the requests that match.
   int status = 503;
   int retry_after_s = 0;
@@ -63,10 +66,10 @@ class FaultProxy {
   void accept_all();
   void serve(int client);
   bool read_head(int client, std::string& text, size_t& head_size);
-  FaultRule choose(const std::string& method, bool& applies);
+  FaultRule choose(const std::string& head, bool& applies);
   void apply(const FaultRule& rule, int client, const Request& request);
   std::string pass_on(const Request& request);
-  void hold(int client, const std::string& drip);
+  void hold(int client, const std::string& answer, const FaultRule& rule);
   bool is_over(unsigned generation) const { return stopping_ || generation_ != generation; }
 
   int upstream_port_ = 0;

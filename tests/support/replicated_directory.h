@@ -65,6 +65,12 @@ class ReplicatedDirectory {
     while (!output.text.empty() && output.text.back() == '\n') output.text.pop_back();
     return output.status == 0 ? output.text : "";
   }
+  // Asks until some server answers: the one that was asked may just be handing over.
+  nlohmann::json status() const {
+    const auto answer = control_request(mountpoint_, {{"command", "status"}}, 20000);
+    EXPECT_TRUE(answer.ok()) << answer.error().message;
+    return answer.ok() ? *answer : nlohmann::json::object();
+  }
   // Waits for a server, kills it, and returns when another one has been started.
   void kill_server() {
     pid_t killed = 0;
