@@ -20,7 +20,7 @@ inline constexpr std::string_view kChunkPrefix = "chunks/";
 // before its pages were read and the point from which on it can be used.
 struct PositionRange {
   Position first, last;
-  bool operator==(const PositionRange&) const = default;
+  auto operator<=>(const PositionRange&) const = default;
 };
 
 // Segments are uploaded at level 0; compaction writes the higher ones (compaction.h).

@@ -87,10 +87,14 @@ Result<bool> log_goes_on(Store& store, Position position) {
 
 Result<SegmentIndex> load_segment_index(Store& store, const StoredObject& segment) {
   const std::string key = segment_key(segment.range, segment.level);
-  WALFS_ASSIGN(SegmentIndex index,
-               read_segment_index(key, segment.size, [&](uint64_t offset, uint64_t size) {
-                 return store.get_range(key, {offset, size});
-               }));
+  return load_segment_index(segment, [&](uint64_t offset, uint64_t size) {
+    return store.get_range(key, {offset, size});
+  });
+}
+
+Result<SegmentIndex> load_segment_index(const StoredObject& segment, const ReadObjectRange& read) {
+  const std::string key = segment_key(segment.range, segment.level);
+  WALFS_ASSIGN(SegmentIndex index, read_segment_index(key, segment.size, read));
   if (index.first != segment.range.first || index.last != segment.range.last) {
     return Error{Errc::kDamaged, key + " is damaged: it holds other positions than its name says"};
   }

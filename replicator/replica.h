@@ -52,6 +52,10 @@ struct Route {
   std::vector<StoredObject> segments;
 };
 
+// Those of `segments` that no other one contains, ascending by first and by last position; of equal
+// ones the one of the highest level. Pure.
+std::vector<StoredObject> widest_segments(std::vector<StoredObject> segments);
+
 // The routes to all points that can be restored, one for each snapshot that a gapless log leads
 // away from, ascending. Pure.
 std::vector<Route> find_routes(const ReplicaListing& replica);
@@ -62,8 +66,9 @@ std::vector<Route> find_routes(const ReplicaListing& replica);
 std::vector<StoredObject> find_stranded(const ReplicaListing& replica,
                                         const std::vector<Route>& routes);
 
-// Reads a segment's index through the store.
+// Reads a segment's index through the store, or with a function that reads the object.
 Result<SegmentIndex> load_segment_index(Store& store, const StoredObject& segment);
+Result<SegmentIndex> load_segment_index(const StoredObject& segment, const ReadObjectRange& read);
 Result<Snapshot> load_snapshot(Store& store, const StoredObject& snapshot);
 
 }  // namespace walfs

@@ -14,46 +14,18 @@ const Epoch* find_epoch(const ReplicaListing& replica, uint64_t number) {
   return nullptr;
 }
 
-bool contains(const StoredObject& segment, Position position) {
-  return segment.range.first <= position && position <= segment.range.last;
+// The one that leads farthest of those with the position; null if there is none.
+const StoredObject* find_widest(const std::vector<StoredObject>& widest, Position position) {
+  const auto behind = std::upper_bound(
+      widest.begin(), widest.end(), position,
+      [](Position at, const StoredObject& segment) { return at < segment.range.first; });
+  if (behind == widest.begin()) return nullptr;
+  const StoredObject& found = *std::prev(behind);
+  return position <= found.range.last ? &found : nullptr;
 }
 
-// Those segments that no other one contains, ascending by first and by last position; of equal ones
-// the one of the highest level.
-class WidestSegments {
- public:
-  explicit WidestSegments(const std::vector<StoredObject>& all) {
-    for (const StoredObject& segment : all) {
-      if (segment.range.first.epoch() == segment.range.last.epoch()) widest_.push_back(&segment);
-    }
-    std::sort(widest_.begin(), widest_.end(), [](const auto* a, const auto* b) {
-      if (a->range.first != b->range.first) return a->range.first < b->range.first;
-      return a->range.last != b->range.last ? a->range.last > b->range.last : a->level > b->level;
-    });
-    Position reached;
-    std::erase_if(widest_, [&](const StoredObject* segment) {
-      if (segment->range.last <= reached) return true;
-      reached = segment->range.last;
-      return false;
-    });
-  }
-
-  // The one that leads farthest of those with the position; null if there is none.
-  const StoredObject* find(Position position) const {
-    const auto behind = std::upper_bound(
-        widest_.begin(), widest_.end(), position,
-        [](Position at, const StoredObject* segment) { return at < segment->range.first; });
-    if (behind == widest_.begin()) return nullptr;
-    const StoredObject* const found = *std::prev(behind);
-    return contains(*found, position) ? found : nullptr;
-  }
-
- private:
-  std::vector<const StoredObject*> widest_;
-};
-
-std::vector<StoredObject> follow(const ReplicaListing& replica, const WidestSegments& widest,
-                                 Position at) {
+std::vector<StoredObject> follow(const ReplicaListing& replica,
+                                 const std::vector<StoredObject>& widest, Position at) {
   std::vector<StoredObject> chain;
   while (true) {
     const StoredObject* next = nullptr;
@@ -62,7 +34,7 @@ std::vector<StoredObject> follow(const ReplicaListing& replica, const WidestSegm
           (epoch.number > at.epoch() && (epoch.fresh || epoch.parent != at)))
         continue;
       // The newest epoch that has something here wins: it has taken over from the others.
-      if (const auto* found = widest.find(Position::of(epoch.number, at.sequence() + 1)))
+      if (const auto* found = find_widest(widest, Position::of(epoch.number, at.sequence() + 1)))
         next = found;
     }
     if (next == nullptr) return chain;
@@ -73,12 +45,29 @@ std::vector<StoredObject> follow(const ReplicaListing& replica, const WidestSegm
 
 }  // namespace
 
+std::vector<StoredObject> widest_segments(std::vector<StoredObject> segments) {
+  std::erase_if(segments, [](const StoredObject& segment) {
+    return segment.range.first.epoch() != segment.range.last.epoch();
+  });
+  std::sort(segments.begin(), segments.end(), [](const auto& a, const auto& b) {
+    if (a.range.first != b.range.first) return a.range.first < b.range.first;
+    return a.range.last != b.range.last ? a.range.last > b.range.last : a.level > b.level;
+  });
+  Position reached;
+  std::erase_if(segments, [&](const StoredObject& segment) {
+    if (segment.range.last <= reached) return true;
+    reached = segment.range.last;
+    return false;
+  });
+  return segments;
+}
+
 std::vector<StoredObject> follow_log(const ReplicaListing& replica, const PositionRange& snapshot) {
-  return follow(replica, WidestSegments(replica.segments), snapshot.first);
+  return follow(replica, widest_segments(replica.segments), snapshot.first);
 }
 
 std::vector<Route> find_routes(const ReplicaListing& replica) {
-  const WidestSegments widest(replica.segments);
+  const std::vector<StoredObject> widest = widest_segments(replica.segments);
   std::vector<Route> routes;
   for (const StoredObject& snapshot : replica.snapshots) {
     if (find_epoch(replica, snapshot.range.first.epoch()) == nullptr) continue;

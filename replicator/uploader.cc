@@ -54,6 +54,11 @@ void Uploader::prove_log_from(Position known) {
   to_prove_from_ = known;
 }
 
+void Uploader::on_uploaded(std::function<void(PositionRange, uint64_t)> callback) {
+  const std::scoped_lock lock(mutex_);
+  on_uploaded_ = std::move(callback);
+}
+
 void Uploader::add(PositionRange segment) {
   Waiting waiting{segment, 0, steady_ns()};
   struct stat attributes {};
@@ -131,6 +136,7 @@ Status Uploader::attempt(std::unique_lock<std::mutex>& lock) {
   lock.lock();
   if (done.ok()) {
     note_success(segment);
+    if (on_uploaded_) on_uploaded_(segment.range, segment.size);
   } else {
     note_failure(done.error());
   }

@@ -52,6 +52,8 @@ class Uploader {
   // Before its first upload it proves that the store's log leads from `known` to what the store was
   // said to have. kDamaged if segments are missing: what was built on them could not be restored.
   void prove_log_from(Position known);
+  // Called from the uploader's thread for each segment that the store has acknowledged.
+  void on_uploaded(std::function<void(PositionRange, uint64_t size)> callback);
   void add(PositionRange segment);
   UploadStatus status() const;
   // True once the store has everything up to `position`; false after the timeout or when fenced.
@@ -85,6 +87,7 @@ class Uploader {
   const std::string spool_;
   const Epoch epoch_;
   const std::function<Status()> on_claimed_;
+  std::function<void(PositionRange, uint64_t)> on_uploaded_;
   std::optional<Position> to_prove_from_;
   Position put_;  // The newest segment that was put; of the uploader's thread.
 

@@ -155,6 +155,14 @@ void Simulation::upload() {
     must_begin_anew_ = status.error && status.error->code == Errc::kDamaged;
   }
   note_acknowledged();
+  if (pick(3) == 0) compact(*directory_);
+}
+
+void Simulation::compact(TrackedDirectory& directory) {
+  const Result<bool> done = directory.compactor().step();
+  if (done.ok() && !*done) return;
+  tell(std::string("compaction: ") + (done.ok() ? "done" : done.error().message));
+  compactions_ += done.ok() ? 1 : 0;
 }
 
 bool Simulation::scan(size_t count) {

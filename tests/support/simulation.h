@@ -30,6 +30,7 @@ class Simulation {
   size_t partial_points() const { return partial_points_; }
   size_t commits_returned() const { return commits_returned_; }
   size_t sectors_damaged() const { return sectors_damaged_; }
+  size_t compactions() const { return compactions_; }
   size_t catalog_faults() const { return catalog_disk_.faults(); }
 
   void run(int steps);
@@ -80,6 +81,7 @@ class Simulation {
   void late_cut();
   void seal();
   void upload();
+  void compact(TrackedDirectory& directory);
   bool scan(size_t count);
   // A comparison has brought something into the log, and goes on.
   void during_comparison();
@@ -152,6 +154,7 @@ class Simulation {
   size_t partial_points_ = 0;
   size_t commits_returned_ = 0;
   size_t sectors_damaged_ = 0;
+  size_t compactions_ = 0;
   bool disk_trouble_ = false;
   Position zombie_uploaded_;
   std::vector<Pending> pending_;

@@ -176,6 +176,7 @@ void Simulation::zombie_step() {
       zombie_->uploader().step();
       EXPECT_EQ(zombie_->uploader().status().uploaded, zombie_uploaded_)
           << "a writer that was replaced acknowledges";
+      compact(*zombie_);
       break;
     default:
       if (pick(6) != 0) break;

@@ -20,6 +20,7 @@
 #include "fs/tracking/tracker.h"
 #include "fs/tracking/tree_scan.h"
 #include "replicator/claims.h"
+#include "replicator/compactor.h"
 #include "replicator/restore.h"
 #include "replicator/time.h"
 #include "replicator/uploader.h"
@@ -303,6 +304,7 @@ class TrackedDirectory {
   const std::optional<Error>& log_error() const { return log_error_; }
   const std::optional<Error>& unreadable() const { return unreadable_; }
   Uploader& uploader() { return *uploader_; }
+  Compactor& compactor() { return *compactor_; }
   bool running() const { return writer_ && uploader_ != nullptr; }
   bool first_upload_done() const { return !snapshot_wanted_; }
   bool snapshot_waits() const { return snapshot_.has_value(); }
@@ -332,6 +334,10 @@ class TrackedDirectory {
         uploads_, spool(), writer_->epoch, writer_->fencing, writer_->uploaded,
         [this] { return note_claimed(*catalog_, spool()); },
         options_.uploads != nullptr ? Uploader::Drive::kSteps : Uploader::Drive::kThread);
+    compactor_ = std::make_unique<Compactor>(uploads_, spool(), compaction_policy(),
+                                             Compactor::Drive::kSteps);
+    uploader_->on_uploaded(
+        [this](PositionRange range, uint64_t size) { compactor_->add(range, size); });
     uploader_->prove_log_from(writer_->proven);
     for (const PositionRange& segment : writer_->spooled) uploader_->add(segment);
     log_->on_sealed([this](PositionRange segment) { uploader_->add(segment); });
@@ -372,12 +378,21 @@ class TrackedDirectory {
     }
     return {};
   }
+  // As in a year of which a simulation has some seconds.
+  static CompactionPolicy compaction_policy() {
+    constexpr int64_t kMs = 1'000'000;
+    CompactionPolicy policy;
+    policy.levels = {{20 * kMs, 2}, {100 * kMs, 2}, {1000 * kMs, 2}};
+    policy.grace_ns = 50 * kMs;
+    return policy;
+  }
   void end_server() {
     if (uploader_) uploader_->stop();
     cutter_.reset();
     heads_.reset();
     tracker_.reset();
     uploader_.reset();
+    compactor_.reset();
     log_.reset();
     catalog_.reset();
     root_fd_.reset();
@@ -422,6 +437,7 @@ class TrackedDirectory {
   std::unique_ptr<Catalog> catalog_;
   std::optional<WriterStart> writer_;
   std::unique_ptr<Log> log_;
+  std::unique_ptr<Compactor> compactor_;
   std::unique_ptr<Uploader> uploader_;
   std::unique_ptr<Tracker> tracker_;
   std::unique_ptr<HeadReader> heads_;

@@ -28,6 +28,7 @@ TEST(Simulation, WhateverHappensARestoreIsACommittedStateThatIsNotOlderThanTheLa
   size_t commits_returned = 0;
   size_t sectors_damaged = 0;
   size_t catalog_faults = 0;
+  size_t compactions = 0;
   for (const uint32_t seed : all) {
     SCOPED_TRACE(seed);
     Simulation simulation(seed);
@@ -37,11 +38,14 @@ TEST(Simulation, WhateverHappensARestoreIsACommittedStateThatIsNotOlderThanTheLa
     commits_returned += simulation.commits_returned();
     sectors_damaged += simulation.sectors_damaged();
     catalog_faults += simulation.catalog_faults();
+    compactions += simulation.compactions();
   }
   EXPECT_TRUE(all.size() < 100 || partial_points > 0);
   EXPECT_TRUE(all.size() < 100 || commits_returned > 0);
   EXPECT_TRUE(all.size() < 100 || sectors_damaged > 0);
   EXPECT_TRUE(all.size() < 100 || catalog_faults > 0);
+  EXPECT_TRUE(all.size() < 100 || compactions > 0);
+  RecordProperty("compactions", std::to_string(compactions));
   RecordProperty("catalog_faults", std::to_string(catalog_faults));
   RecordProperty("sectors_damaged", std::to_string(sectors_damaged));
   RecordProperty("commits_returned", std::to_string(commits_returned));
