@@ -88,10 +88,10 @@ Result<bool> Compactor::step() {
 
 void Compactor::take_new() {
   const std::scoped_lock lock(mutex_);
-  for (LogPiece& piece : std::exchange(new_, {})) {
+  for (const LogPiece& piece : std::exchange(new_, {})) {
     const bool known =
         !pieces_.empty() && piece.segment.range.last <= pieces_.back().segment.range.last;
-    if (!known) pieces_.push_back(std::move(piece));
+    if (!known) pieces_.push_back(piece);
   }
 }
 

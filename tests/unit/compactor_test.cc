@@ -15,8 +15,6 @@ namespace {
 
 using test::Call;
 
-constexpr int64_t kSecond = CompactionPolicy::kSecond;
-
 // A writer's log, uploaded segment by segment, and the compactor that follows it.
 class CompactorTest : public ::testing::Test {
  protected:
