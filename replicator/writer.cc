@@ -159,6 +159,16 @@ Result<bool> can_go_on(Store& store, const CatalogHeader& header, const std::str
   return !is_older;
 }
 
+// Until the claim whoever wrote before could add to the log: the same directory on another machine,
+// which has the same catalog. The next try knows of it.
+Status check_still_newest(Store& store, const WriterStart& writer) {
+  if (writer.fresh) return {};
+  WALFS_ASSIGN(const bool goes_on, log_goes_on(store, writer.epoch.parent));
+  if (!goes_on) return {};
+  return Error{Errc::kRetry, "another writer has just added to the replica at " + store.describe() +
+                                 "; try again"};
+}
+
 // Whether the claim of a first upload was perhaps sent, and not answered.
 bool claim_may_arrive(const Found& found, const CatalogHeader& header, const std::string& url,
                       const std::string& spool) {
@@ -255,6 +265,7 @@ Result<WriterStart> begin_writing(Store& store, Catalog& catalog, const std::str
   if (claimed.ok()) {
     writer.fencing = *claimed;
     WALFS_TRY(note_claimed(catalog, spool));
+    WALFS_TRY(check_still_newest(store, writer));
   } else if (writer.fresh || claimed.error().code == Errc::kConflict) {
     return claimed.error();
   } else {

@@ -65,6 +65,27 @@ TEST_F(WriterTest, ThatStartedWithoutTheStoreIsFencedWhenItWasTakenOverMeanwhile
   EXPECT_THAT(again.error().message, HasSubstr("other:/srv/app"));
 }
 
+// The same directory on another machine, with the same catalog, has an upload acknowledged between
+// the look at the log and the claim.
+TEST_F(WriterTest, DoesNotBuildOnAPositionBehindWhichSomethingWasAddedBeforeItsClaim) {
+  LateStore store;
+  Host host(store, "host:/srv/app");
+  establish(host);
+  const std::string key = segment_key({at(1, 3), at(1, 3)});
+  Point point;
+  point.position = at(1, 3);
+  store.delay_next_put(key);
+  const Bytes segment = test::make_segment({point});
+  ASSERT_FALSE(store.put(key, ObjectBody::of(segment), PutMode::kIfAbsent).ok());
+  const auto start = host.begin();
+  ASSERT_FALSE(start.ok());
+  EXPECT_EQ(start.error().code, Errc::kRetry);
+  EXPECT_THAT(start.error().message, HasSubstr("try again"));
+  const auto again = host.begin();
+  ASSERT_TRUE(again.ok()) << again.error().message;
+  EXPECT_TRUE(again->fresh);
+}
+
 // It has points in that epoch which the catalog does not know any more.
 TEST_F(WriterTest, WithAnOlderCatalogDoesNotGoOnInAnEpochThatItHasUsed) {
   establish(host_);
