@@ -36,7 +36,7 @@
 #include <vector>
 
 #include "fs/capture/read_at.h"
-#include "fs/capture/wal_format.h"
+#include "replicator/base/wal_format.h"
 
 namespace walfs {
 

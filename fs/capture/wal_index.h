@@ -10,8 +10,8 @@
 #include <cstdint>
 #include <optional>
 
-#include "fs/capture/wal_format.h"
 #include "replicator/base/bytes.h"
+#include "replicator/base/wal_format.h"
 
 namespace walfs {
 

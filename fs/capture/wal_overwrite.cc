@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "fs/capture/wal_format.h"
+#include "replicator/base/wal_format.h"
 
 namespace walfs {
 namespace {

@@ -13,7 +13,7 @@
 #include <utility>
 
 #include "fs/capture/sqlite_header.h"
-#include "fs/capture/wal_format.h"
+#include "replicator/base/wal_format.h"
 #include "replicator/hash.h"
 
 namespace walfs {

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "fs/capture/wal_format.h"
+#include "replicator/base/wal_format.h"
 #include "tests/unit/wal_builder.h"
 
 namespace walfs::testing {

@@ -1,7 +1,9 @@
-#include "fs/capture/wal_format.h"
+#include "replicator/base/wal_format.h"
 
 #include <bit>
 #include <cstring>
+
+#include "replicator/base/database_header.h"
 
 namespace walfs {
 namespace {
@@ -46,8 +48,7 @@ std::optional<WalHeader> parse_wal_header(ByteView data) {
   WalHeader header;
   header.big_endian_checksum = magic == kWalMagicBigEndian;
   header.page_size = get_be32(data, 8);
-  if (header.page_size < 512 || header.page_size > 65536 || !std::has_single_bit(header.page_size))
-    return std::nullopt;
+  if (!is_page_size(header.page_size)) return std::nullopt;
   header.checkpoint_sequence = get_be32(data, 12);
   header.salts = {get_be32(data, 16), get_be32(data, 20)};
   header.checksum = wal_checksum(data.first(24), {}, header.big_endian_checksum);
