@@ -96,7 +96,9 @@ Status Walk::directory(const std::string& path) {
         !S_ISREG(attributes.st_mode)) {
       continue;  // Removed meanwhile.
     }
-    found_.push_back({path + name, static_cast<uint64_t>(attributes.st_size)});
+    found_.push_back(
+        {path + name, static_cast<uint64_t>(attributes.st_size),
+         int64_t{attributes.st_mtim.tv_sec} * 1'000'000'000 + attributes.st_mtim.tv_nsec});
   }
   return {};
 }

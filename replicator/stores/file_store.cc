@@ -241,7 +241,7 @@ Result<Bytes> FileStore::get_range(const std::string& key, ByteRange range) {
 Result<ObjectInfo> FileStore::head(const std::string& key) {
   uint64_t size = 0;
   WALFS_ASSIGN(const FileDescriptor file, open_object(key, size));
-  return ObjectInfo{key, size};
+  return ObjectInfo{key, size, 0};
 }
 
 Result<std::vector<ObjectInfo>> FileStore::list(const std::string& prefix, const std::string& after,

@@ -69,7 +69,7 @@ class Lister {
         return Error{Errc::kUnsupported, "the store does not list objects in the order of keys"};
       }
       last_key_ = key;
-      found_.push_back({std::move(key), entry.size});
+      found_.push_back({std::move(key), entry.size, entry.modified_ns});
     }
     return {};
   }
@@ -153,7 +153,7 @@ Result<ObjectInfo> S3Store::head(const std::string& key) {
   if (!reply.ok()) return client_.error(call, reply);
   const auto size = parse_decimal(header_value(reply.response.headers, "content-length"));
   if (!size) return Error{Errc::kDamaged, call.action + ": the store does not say its size"};
-  return ObjectInfo{key, *size};
+  return ObjectInfo{key, *size, 0};
 }
 
 Result<std::vector<ObjectInfo>> S3Store::list(const std::string& prefix, const std::string& after,

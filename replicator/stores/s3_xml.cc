@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "replicator/stores/uri.h"
+#include "replicator/time.h"
 
 namespace walfs {
 namespace {
@@ -47,7 +48,7 @@ Error damaged(const char* what) {
 }
 
 Result<S3ListEntry> parse_entry(const pugi::xml_node& node, bool encoded) {
-  S3ListEntry entry{text_of(node, "Key"), 0};
+  S3ListEntry entry{text_of(node, "Key"), 0, 0};
   if (encoded) {
     auto decoded = uri_decode(entry.key, Plus::kSpace);
     if (!decoded) return damaged("the store's list holds a wrongly encoded key");
@@ -57,6 +58,7 @@ Result<S3ListEntry> parse_entry(const pugi::xml_node& node, bool encoded) {
   if (entry.key.empty() || !size)
     return damaged("the store's list holds an entry without key or size");
   entry.size = *size;
+  entry.modified_ns = parse_time(text_of(node, "LastModified")).value_or(0);
   return entry;
 }
 

@@ -23,6 +23,7 @@ inline constexpr size_t kMaxS3ListPage = 1000;
 struct S3ListEntry {
   std::string key;
   uint64_t size = 0;
+  int64_t modified_ns = 0;  // 0 if the answer does not tell it in the way of S3.
 };
 struct S3ListPage {
   std::vector<S3ListEntry> entries;  // At most kMaxS3ListPage.

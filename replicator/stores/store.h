@@ -23,6 +23,8 @@ namespace walfs {
 struct ObjectInfo {
   std::string key;
   uint64_t size = 0;
+  int64_t modified_ns = 0;  // When it was written, by the store's clock; 0 if that is not known.
+                            // Only list() tells.
 };
 
 // A body to upload: bytes in memory, or a range of an open file. Neither is owned; both outlive the

@@ -104,6 +104,11 @@ class MemoryStore : public Store {
     const std::scoped_lock lock(mutex_);
     objects_[key] = std::move(bytes);
   }
+  // When a list says that the object was written.
+  void set_time(const std::string& key, int64_t modified_ns) {
+    const std::scoped_lock lock(mutex_);
+    times_[key] = modified_ns;
+  }
   void erase_object(const std::string& key) {
     const std::scoped_lock lock(mutex_);
     objects_.erase(key);
@@ -149,7 +154,7 @@ class MemoryStore : public Store {
   Result<ObjectInfo> head(const std::string& key) override {
     if (const auto fault = begin({Call::kHead, key, {}})) return failed(*fault, key);
     WALFS_ASSIGN(const Bytes bytes, find(key));
-    return ObjectInfo{key, bytes.size()};
+    return ObjectInfo{key, bytes.size(), 0};
   }
   Result<std::vector<ObjectInfo>> list(const std::string& prefix, const std::string& after,
                                        size_t limit) override {
@@ -158,7 +163,9 @@ class MemoryStore : public Store {
     std::vector<ObjectInfo> found;
     for (const auto& [key, bytes] : objects_) {
       if (found.size() == limit) break;
-      if (key.starts_with(prefix) && key > after) found.push_back({key, bytes.size()});
+      if (!key.starts_with(prefix) || key <= after) continue;
+      const auto time = times_.find(key);
+      found.push_back({key, bytes.size(), time != times_.end() ? time->second : 0});
     }
     return found;
   }
@@ -220,6 +227,7 @@ class MemoryStore : public Store {
   std::vector<Fault> faults_;
   std::vector<Request> requests_;
   std::map<std::string, Bytes> objects_;
+  std::map<std::string, int64_t> times_;
 };
 
 }  // namespace walfs::test

@@ -18,6 +18,7 @@
 
 #include "replicator/epoch.h"
 #include "replicator/stores/store.h"
+#include "replicator/time.h"
 
 namespace walfs::testing {
 
@@ -272,6 +273,16 @@ TEST_P(StoreConformance, ListsOnlyWhatIsAskedFor) {
   EXPECT_EQ(list("log/", "a", 1), Keys{"log/0/1"});
   EXPECT_EQ(list("none/"), Keys{});
   EXPECT_EQ(list("log/", "", 0), Keys{});
+}
+
+// The clock of a service need not be ours.
+TEST_P(StoreConformance, ListsWhenObjectsWereWritten) {
+  put("a", "x");
+  const auto found = store().list("", "", 10);
+  ASSERT_TRUE(found.ok() && found->size() == 1);
+  constexpr int64_t kDay = int64_t{86400} * 1'000'000'000;
+  EXPECT_GT(found->front().modified_ns, now_ns() - kDay);
+  EXPECT_LT(found->front().modified_ns, now_ns() + kDay);
 }
 
 TEST_P(StoreConformance, ListsMoreKeysThanAPageHolds) {

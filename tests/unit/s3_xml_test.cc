@@ -29,6 +29,20 @@ TEST(S3List, ReadsKeysAndSizesInTheirOrder) {
   EXPECT_FALSE(page.value().truncated);
 }
 
+TEST(S3List, TellsWhenObjectsWereWritten) {
+  const auto at = [](const std::string& time) {
+    const std::string key = "<Contents><Key>k</Key><Size>1</Size>";
+    return parse(key + "<LastModified>" + time + "</LastModified></Contents>")
+        .value()
+        .entries[0]
+        .modified_ns;
+  };
+  EXPECT_EQ(at("2026-03-01T12:30:05.250Z"), 1772368205250000000);
+  EXPECT_EQ(at("2026-03-01T12:30:05Z"), 1772368205000000000);
+  EXPECT_EQ(at("yesterday"), 0);
+  EXPECT_EQ(parse(entry("k", "1")).value().entries[0].modified_ns, 0);
+}
+
 TEST(S3List, IsEmptyWithoutContents) {
   const auto page = parse("<KeyCount>0</KeyCount><IsTruncated>false</IsTruncated>");
   ASSERT_TRUE(page.ok());

@@ -29,7 +29,7 @@ class LyingStore final : public test::MemoryStore {
   Result<ObjectInfo> head(const std::string& key) override {
     const auto found = MemoryStore::head(key);
     if (found.ok() || lies.fetch_sub(1) <= 0) return found;
-    return ObjectInfo{key, 120};
+    return ObjectInfo{key, 120, 0};
   }
 };
 
