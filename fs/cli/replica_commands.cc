@@ -7,7 +7,9 @@
 #include <nlohmann/json.hpp>
 
 #include "fs/cli/commands.h"
+#include "fs/cli/litestream_commands.h"
 #include "fs/cli/size.h"
+#include "replicator/litestream/listing.h"
 #include "replicator/replica.h"
 #include "replicator/restore.h"
 #include "replicator/stores/store.h"
@@ -17,6 +19,7 @@
 namespace walfs {
 namespace {
 
+using litestream::ReplicaKind;
 using nlohmann::json;
 
 std::atomic<bool> interrupted{false};
@@ -74,6 +77,8 @@ Status run_restore_command(const RestoreArguments& arguments) {
   WALFS_ASSIGN(const auto store, open_replica(arguments.url, arguments.credentials_file));
   std::signal(SIGINT, on_interrupt);
   std::signal(SIGTERM, on_interrupt);
+  WALFS_ASSIGN(const ReplicaKind kind, litestream::recognise_replica(*store));
+  if (kind == ReplicaKind::kLitestream) return restore_from_litestream(*store, arguments, options);
   WALFS_ASSIGN(const RestoreReport report, restore(*store, arguments.directory, options));
   if (arguments.json) {
     const json answer = {{"position", report.position.to_string()},
@@ -96,6 +101,8 @@ Status run_restore_command(const RestoreArguments& arguments) {
 Status run_history_command(const std::string& url, const std::string& credentials_file,
                            bool as_json) {
   WALFS_ASSIGN(const auto store, open_replica(url, credentials_file));
+  WALFS_ASSIGN(const ReplicaKind kind, litestream::recognise_replica(*store));
+  if (kind == ReplicaKind::kLitestream) return print_litestream_history(*store, as_json);
   WALFS_ASSIGN(const std::vector<HistoryPoint> points, read_history(*store));
   if (points.empty()) {
     return Error{Errc::kNothingThere, "nothing can be restored from " + store->describe() +
@@ -123,6 +130,12 @@ Status run_history_command(const std::string& url, const std::string& credential
 Status run_verify_command(const std::string& url, const std::string& credentials_file,
                           bool as_json) {
   WALFS_ASSIGN(const auto store, open_replica(url, credentials_file));
+  WALFS_ASSIGN(const ReplicaKind kind, litestream::recognise_replica(*store));
+  if (kind == ReplicaKind::kLitestream) {
+    return Error{Errc::kUsage,
+                 "the replica at " + store->describe() +
+                     " is one of Litestream; walfs restore verifies what it reads of it"};
+  }
   WALFS_ASSIGN(const VerifyReport report, verify_replica(*store));
   if (as_json) {
     json answer = {{"objects", report.objects},

@@ -1,0 +1,39 @@
+// The names that Litestream gives its objects, and ours for the database that is restored. Pure;
+// all input is untrusted.
+//
+//   generations/<16 hex>/snapshots/<index>.snapshot.lz4     v0.3: the database file
+//   generations/<16 hex>/wal/<index>_<offset>.wal.lz4       v0.3: a piece of a write-ahead log
+//   ltx/<level>/<min>-<max>.ltx and <level, 4 hex>/...      v0.5, in directories and in S3
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace walfs::litestream {
+
+inline constexpr std::string_view kGenerationsPrefix = "generations/";
+
+struct ObjectName {
+  std::string generation;  // 16 hex digits: one unbroken run of Litestream over the database.
+  bool is_snapshot = false;
+  uint32_t index = 0;   // Counts the logs of the generation, from one restart to the next.
+  uint64_t offset = 0;  // Of a piece: where it begins in its log.
+};
+
+// Nothing for a name of anything else, such as a file that Litestream was just writing.
+std::optional<ObjectName> parse_object_name(std::string_view key);
+
+// Whether it is the key of an object of v0.5.
+bool is_ltx_name(std::string_view key);
+
+// A state of the database, for people: GENERATION/INDEX or GENERATION/INDEX/OFFSET.
+std::string position_text(std::string_view generation, uint32_t index);
+std::string position_text(std::string_view generation, uint32_t index, uint64_t offset);
+
+// What the restored file is called: the last part of the path of the replica's URL, or database.db
+// where that can be no file's name. `url` is a valid one.
+std::string database_name(const std::string& url);
+
+}  // namespace walfs::litestream

@@ -1,0 +1,38 @@
+// Reads compressed objects one after the other: large ones in ranges, small ones several at once,
+// as a log has thousands of them.
+#pragma once
+
+#include <atomic>
+#include <vector>
+
+#include "replicator/litestream/lz4_frame.h"
+#include "replicator/litestream/plan.h"
+#include "replicator/restore.h"
+#include "replicator/stores/store.h"
+
+namespace walfs::litestream {
+
+class ObjectReader {
+ public:
+  // All that will be read, in this order; the arguments outlive the reader.
+  ObjectReader(Store& store, const std::vector<Object>& objects, const RestoreOptions& options);
+
+  // Hands on the content of the next object in parts. An object without any is kDamaged.
+  Status read_next(const Sink& sink);
+
+ private:
+  Status read_stored(const Object& object, const Sink& sink);
+  Status fetch_ahead();
+  Status check_cancelled() const;
+  void note_progress(uint64_t bytes);
+
+  Store& store_;
+  const std::vector<Object>& objects_;
+  const RestoreOptions& options_;
+  size_t next_ = 0;
+  std::vector<Result<Bytes>> ahead_;  // Small objects that were fetched, the next one at ahead_at_.
+  size_t ahead_at_ = 0;
+  RestoreProgress progress_;
+};
+
+}  // namespace walfs::litestream
