@@ -232,7 +232,7 @@ CLI::App* add_restore(CLI::App& app, Arguments& arguments) {
       "Examples:\n"
       "  walfs restore file:///backup/app /srv/app\n"
       "  walfs restore s3://bucket/app /tmp/look --at 2026-03-01T12:30:05Z --only 'db/*'\n"
-      "  walfs restore s3://bucket/app.db /srv/app     # from a replica of Litestream v0.3");
+      "  walfs restore s3://bucket/app.db /srv/app     # from a replica of Litestream");
   return command;
 }
 

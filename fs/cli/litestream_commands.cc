@@ -44,8 +44,7 @@ Status restore_from_litestream(Store& store, const RestoreArguments& arguments,
 }
 
 Status print_litestream_history(Store& store, bool as_json) {
-  WALFS_ASSIGN(const auto generations, litestream::list_generations(store));
-  const auto states = litestream::list_states(generations);
+  WALFS_ASSIGN(const auto states, litestream::read_states(store));
   if (states.empty()) {
     return Error{Errc::kNothingThere, "nothing can be restored from " + store.describe() +
                                           ": Litestream's replica there has no snapshot"};

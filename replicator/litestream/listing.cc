@@ -1,12 +1,15 @@
 #include "replicator/litestream/listing.h"
 
 #include <algorithm>
+#include <atomic>
 #include <functional>
 #include <map>
 #include <string>
+#include <thread>
 #include <tuple>
 
 #include "replicator/epoch.h"
+#include "replicator/litestream/ltx_stream.h"
 #include "replicator/litestream/names.h"
 
 namespace walfs::litestream {
@@ -39,13 +42,7 @@ Result<bool> holds(Store& store, const std::string& prefix,
   return found;
 }
 
-Result<bool> holds_ltx(Store& store) {
-  for (const std::string prefix : {"ltx/", "000"}) {
-    WALFS_ASSIGN(const bool found, holds(store, prefix, is_ltx_name));
-    if (found) return true;
-  }
-  return false;
-}
+constexpr std::string_view kLtxPrefixes[] = {"ltx/", "000"};
 
 int64_t round_up_to_ms(int64_t time_ns) {
   constexpr int64_t kMs = 1'000'000;
@@ -57,14 +54,13 @@ int64_t round_up_to_ms(int64_t time_ns) {
 Result<ReplicaKind> recognise_replica(Store& store) {
   const auto volume = read_volume(store);
   if (volume.ok() || volume.error().code != Errc::kNothingThere) return ReplicaKind::kWalfs;
-  WALFS_ASSIGN(const bool ltx, holds_ltx(store));
-  if (ltx) {
-    return Error{Errc::kUnsupported,
-                 "at " + store.describe() +
-                     " is a replica of Litestream v0.5, which this walfs cannot read yet"};
+  const auto is_ltx = [](std::string_view key) { return parse_ltx_name(key).has_value(); };
+  const auto is_wal = [](std::string_view key) { return parse_object_name(key).has_value(); };
+  for (const std::string_view prefix : kLtxPrefixes) {
+    WALFS_ASSIGN(const bool found, holds(store, std::string(prefix), is_ltx));
+    if (found) return ReplicaKind::kLitestream;
   }
-  const auto is_name = [](std::string_view key) { return parse_object_name(key).has_value(); };
-  WALFS_ASSIGN(const bool found, holds(store, std::string(kGenerationsPrefix), is_name));
+  WALFS_ASSIGN(const bool found, holds(store, std::string(kGenerationsPrefix), is_wal));
   if (found) return ReplicaKind::kLitestream;
   return Error{Errc::kNothingThere,
                "there is no walfs replica at " + store.describe() +
@@ -94,6 +90,63 @@ Result<std::vector<Generation>> list_generations(Store& store) {
     generations.push_back(std::move(generation));
   }
   return generations;
+}
+
+Result<std::vector<LtxObject>> list_ltx_objects(Store& store) {
+  std::vector<LtxObject> found;
+  for (const std::string_view prefix : kLtxPrefixes) {
+    WALFS_TRY(for_each_object(store, std::string(prefix), [&](const ObjectInfo& object) {
+      if (const auto name = parse_ltx_name(object.key)) {
+        found.push_back({{object.key, object.size, round_up_to_ms(object.modified_ns), 0, 0},
+                         name->level,
+                         name->first,
+                         name->last});
+      }
+      return true;
+    }));
+  }
+  return found;
+}
+
+Status read_ltx_times(Store& store, std::vector<LtxObject>& objects,
+                      const RestoreOptions& options) {
+  std::vector<Status> done(objects.size());
+  std::atomic<size_t> next{0};
+  const auto read_time = [&store](LtxObject& object) -> Status {
+    const std::string& key = object.object.key;
+    WALFS_ASSIGN(const Bytes bytes, store.get_range(key, {0, kLtxHeaderSize}));
+    const auto header = parse_ltx_header(bytes);
+    if (!header) {
+      return Error{Errc::kDamaged,
+                   key + " is damaged: it does not begin with the header of an LTX file"};
+    }
+    object.object.time_ns = header->time_ns;
+    return {};
+  };
+  const auto work = [&] {
+    for (size_t i = next++; i < objects.size(); i = next++) {
+      const bool stop = options.cancelled != nullptr && *options.cancelled;
+      done[i] = stop ? Status(Error{Errc::kCancelled, "interrupted; nothing was changed"})
+                     : read_time(objects[i]);
+    }
+  };
+  std::vector<std::thread> threads;
+  for (unsigned i = 1; i < options.threads; ++i) threads.emplace_back(work);
+  work();
+  for (std::thread& thread : threads) thread.join();
+  for (const Status& status : done) WALFS_TRY(status);
+  return {};
+}
+
+Result<std::vector<PastState>> read_states(Store& store) {
+  WALFS_ASSIGN(const auto generations, list_generations(store));
+  WALFS_ASSIGN(auto objects, list_ltx_objects(store));
+  WALFS_TRY(read_ltx_times(store, objects, {}));
+  std::vector<PastState> states = list_states(generations);
+  for (PastState& state : list_ltx_states(std::move(objects))) states.push_back(std::move(state));
+  std::stable_sort(states.begin(), states.end(),
+                   [](const auto& a, const auto& b) { return a.time_ns < b.time_ns; });
+  return states;
 }
 
 }  // namespace walfs::litestream

@@ -55,14 +55,15 @@ std::optional<ObjectName> parse_object_name(std::string_view key) {
   return name;
 }
 
-bool is_ltx_name(std::string_view key) {
-  if (take(key, "ltx/")) {
-    if (!take_hex(key, 1, 1)) return false;
-  } else if (!take_hex(key, 4, 4)) {
-    return false;
-  }
-  return take(key, "/") && take_hex(key, 16, 16) && take(key, "-") && take_hex(key, 16, 16) &&
-         key == ".ltx";
+std::optional<LtxName> parse_ltx_name(std::string_view key) {
+  const size_t digits = take(key, "ltx/") ? 1 : 4;
+  const auto level = take_hex(key, digits, digits);
+  if (!level || *level > kLtxSnapshotLevel || !take(key, "/")) return std::nullopt;
+  const auto first = take_hex(key, 16, 16);
+  if (!first || !take(key, "-")) return std::nullopt;
+  const auto last = take_hex(key, 16, 16);
+  if (!last || key != ".ltx" || *first == 0 || *first > *last) return std::nullopt;
+  return LtxName{static_cast<uint32_t>(*level), *first, *last};
 }
 
 std::string position_text(std::string_view generation, uint32_t index) {
@@ -75,6 +76,12 @@ std::string position_text(std::string_view generation, uint32_t index, uint64_t 
   char digits[32];
   std::snprintf(digits, sizeof(digits), "/%08llx", static_cast<unsigned long long>(offset));
   return position_text(generation, index) + digits;
+}
+
+std::string txid_text(uint64_t transaction) {
+  char digits[24];
+  std::snprintf(digits, sizeof(digits), "%016llx", static_cast<unsigned long long>(transaction));
+  return digits;
 }
 
 std::string database_name(const std::string& url) {

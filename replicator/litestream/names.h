@@ -25,12 +25,22 @@ struct ObjectName {
 // Nothing for a name of anything else, such as a file that Litestream was just writing.
 std::optional<ObjectName> parse_object_name(std::string_view key);
 
-// Whether it is the key of an object of v0.5.
-bool is_ltx_name(std::string_view key);
+inline constexpr uint32_t kLtxSnapshotLevel = 9;
+
+struct LtxName {
+  uint32_t level = 0;  // To kLtxSnapshotLevel.
+  uint64_t first = 0;  // Transactions, from 1.
+  uint64_t last = 0;
+};
+
+// The same for the objects of v0.5.
+std::optional<LtxName> parse_ltx_name(std::string_view key);
 
 // A state of the database, for people: GENERATION/INDEX or GENERATION/INDEX/OFFSET.
 std::string position_text(std::string_view generation, uint32_t index);
 std::string position_text(std::string_view generation, uint32_t index, uint64_t offset);
+// The same of v0.5: the last transaction, as Litestream writes it.
+std::string txid_text(uint64_t transaction);
 
 // What the restored file is called: the last part of the path of the replica's URL, or database.db
 // where that can be no file's name. `url` is a valid one.

@@ -18,7 +18,7 @@ ObjectReader::ObjectReader(Store& store, const std::vector<Object>& objects,
   for (const Object& object : objects) progress_.bytes_total += object.size;
 }
 
-Status ObjectReader::read_next(const Sink& sink) {
+Status ObjectReader::read_frame(const Sink& sink) {
   const Object& object = objects_[next_];
   Lz4Frame frame(object.key);
   bool empty = true;
@@ -26,24 +26,26 @@ Status ObjectReader::read_next(const Sink& sink) {
     empty = false;
     return sink(content);
   };
-  WALFS_TRY(read_stored(
-      object, [&](ByteView stored) -> Status { return frame.add(stored, count_and_pass); }));
+  WALFS_TRY(
+      read_stored([&](ByteView stored) -> Status { return frame.add(stored, count_and_pass); }));
   WALFS_TRY(frame.finish());
   if (empty) return Error{Errc::kDamaged, object.key + " is damaged: it holds nothing"};
-  ++next_;
   return {};
 }
 
-Status ObjectReader::read_stored(const Object& object, const Sink& sink) {
+Status ObjectReader::read_stored(const Sink& sink) {
   WALFS_TRY(check_cancelled());
+  const Object& object = objects_[next_];
   if (object.size <= kRangeSize) {
     if (ahead_at_ == ahead_.size()) WALFS_TRY(fetch_ahead());
     const Result<Bytes> stored = std::move(ahead_[ahead_at_++]);
+    ++next_;
     if (!stored.ok()) return stored.error();
     WALFS_TRY(sink(*stored));
     note_progress(object.size);
     return {};
   }
+  ++next_;
   for (uint64_t done = 0; done < object.size;) {
     WALFS_TRY(check_cancelled());
     const uint64_t size = std::min(kRangeSize, object.size - done);

@@ -17,11 +17,12 @@ class ObjectReader {
   // All that will be read, in this order; the arguments outlive the reader.
   ObjectReader(Store& store, const std::vector<Object>& objects, const RestoreOptions& options);
 
-  // Hands on the content of the next object in parts. An object without any is kDamaged.
-  Status read_next(const Sink& sink);
+  // Hands on the next object in parts: as it is stored, or what its LZ4 frame gives. An object
+  // without content is kDamaged.
+  Status read_stored(const Sink& sink);
+  Status read_frame(const Sink& sink);
 
  private:
-  Status read_stored(const Object& object, const Sink& sink);
   Status fetch_ahead();
   Status check_cancelled() const;
   void note_progress(uint64_t bytes);

@@ -3,72 +3,16 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <memory>
 #include <optional>
 
 #include "replicator/litestream/database_file.h"
 #include "replicator/litestream/listing.h"
-#include "replicator/litestream/object_reader.h"
-#include "replicator/litestream/wal_stream.h"
+#include "replicator/litestream/names.h"
+#include "replicator/litestream/replay.h"
 #include "replicator/restore_target.h"
 
 namespace walfs::litestream {
 namespace {
-
-// Lays the logs of a plan over the database, one after the other.
-class Replay {
- public:
-  Replay(DatabaseFile& database, int directory, uint32_t page_size)
-      : database_(database), directory_(directory), page_size_(page_size) {}
-
-  // `next` is null behind the last piece.
-  Status add(const Object& piece, const Object* next, ObjectReader& reader) {
-    if (piece.offset == 0) WALFS_TRY(begin());
-    if (stream_->size() != piece.offset) {
-      return Error{Errc::kDamaged, "a part of the log before " + piece.key +
-                                       " is missing in the replica: what is there ends at " +
-                                       std::to_string(stream_->size()) + " of " +
-                                       std::to_string(piece.offset) + " bytes"};
-    }
-    const bool goes_on = next != nullptr && next->index == piece.index;
-    const uint64_t end = goes_on ? next->offset : UINT64_MAX;
-    WALFS_TRY(reader.read_next([&](ByteView content) -> Status {
-      if (content.size() > end - stream_->size())
-        return Error{Errc::kDamaged, piece.key + " is damaged: it reaches into " + next->key};
-      return stream_->add(content, piece.key);
-    }));
-    if (!stream_->between_frames())
-      return Error{Errc::kDamaged, piece.key + " is damaged: it ends within a frame"};
-    return goes_on ? Status() : end_log(piece, next);
-  }
-
- private:
-  Status begin() {
-    WALFS_ASSIGN(FrameSpool spool, FrameSpool::create(directory_, page_size_));
-    spool_ = std::make_unique<FrameSpool>(std::move(spool));
-    stream_ = std::make_unique<WalStream>(
-        page_size_,
-        [this](const WalFrameHeader&, ByteView frame) -> Status { return spool_->add(frame); });
-    return {};
-  }
-
-  // Behind the last commit of the newest log there may be the beginning of a transaction, which
-  // never happened. Behind that of an earlier log, the rest of it is missing.
-  Status end_log(const Object& piece, const Object* next) {
-    if (next != nullptr && stream_->committed_frames() != stream_->frames()) {
-      return Error{Errc::kDamaged, "the log behind " + piece.key +
-                                       " is missing in the replica: a transaction does not end"};
-    }
-    if (stream_->committed_frames() == 0) return {};
-    return spool_->lay_over(database_, stream_->committed_frames(), stream_->database_pages());
-  }
-
-  DatabaseFile& database_;
-  const int directory_;
-  const uint32_t page_size_;
-  std::unique_ptr<FrameSpool> spool_;
-  std::unique_ptr<WalStream> stream_;
-};
 
 Status check_options(const RestoreOptions& options) {
   if (!options.only.empty()) {
@@ -84,19 +28,32 @@ Status check_options(const RestoreOptions& options) {
   return {};
 }
 
-Status replay_plan(Store& store, const Plan& plan, DatabaseFile& database, int directory,
-                   const RestoreOptions& options) {
-  std::vector<Object> objects{plan.snapshot};
-  objects.insert(objects.end(), plan.pieces.begin(), plan.pieces.end());
-  ObjectReader reader(store, objects, options);
-  WALFS_TRY(reader.read_next([&](ByteView content) { return database.append(content); }));
-  WALFS_ASSIGN(const uint32_t page_size, database.read_page_size(plan.snapshot.key));
-  Replay replay(database, directory, page_size);
-  for (size_t i = 0; i < plan.pieces.size(); ++i) {
-    const Object* next = i + 1 < plan.pieces.size() ? &plan.pieces[i + 1] : nullptr;
-    WALFS_TRY(replay.add(plan.pieces[i], next, reader));
+// What both formats hold of the time. Litestream, too, goes on with a replica of v0.3 as one of
+// v0.5.
+struct Choice {
+  std::optional<Plan> wal;
+  std::optional<LtxPlan> ltx;
+};
+
+Result<Choice> choose(Store& store, const RestoreOptions& options) {
+  WALFS_ASSIGN(const auto generations, list_generations(store));
+  WALFS_ASSIGN(auto objects, list_ltx_objects(store));
+  const auto until_ns = options.target.time_ns;
+  if (until_ns) WALFS_TRY(read_ltx_times(store, objects, options));
+  auto ltx = make_ltx_plan(std::move(objects), until_ns);
+  auto wal = make_plan(generations, until_ns);
+  for (const Error* error :
+       {ltx.ok() ? nullptr : &ltx.error(), wal.ok() ? nullptr : &wal.error()}) {
+    if (error != nullptr && error->code != Errc::kNothingThere) return *error;
   }
-  return database.finish("the database at " + plan.position, options.cancelled);
+  if (!wal.ok() && !ltx.ok()) return generations.empty() ? ltx.error() : wal.error();
+  Choice choice;
+  if (wal.ok() && (!ltx.ok() || wal->time_ns > ltx->time_ns)) {
+    choice.wal = *std::move(wal);
+  } else {
+    choice.ltx = *std::move(ltx);
+  }
+  return choice;
 }
 
 }  // namespace
@@ -106,15 +63,22 @@ Result<RestoredDatabase> restore_database(Store& store, const std::string& name,
                                           const RestoreOptions& options) {
   WALFS_TRY(check_options(options));
   WALFS_ASSIGN(RestoreDirectory target, RestoreDirectory::open(directory, options.force));
-  WALFS_ASSIGN(const auto generations, list_generations(store));
-  WALFS_ASSIGN(const Plan plan, make_plan(generations, options.target.time_ns));
+  WALFS_ASSIGN(Choice choice, choose(store, options));
   WALFS_TRY(target.begin());
   WALFS_ASSIGN(DatabaseFile database, DatabaseFile::create(target.fd(), name));
-  WALFS_TRY(replay_plan(store, plan, database, target.fd(), options));
+  RestoredDatabase restored;
+  if (choice.wal) {
+    WALFS_TRY(replay_plan(store, *choice.wal, database, target.fd(), options));
+    restored = {choice.wal->position, choice.wal->time_ns, database.size()};
+  } else {
+    WALFS_TRY(replay_ltx_plan(store, *choice.ltx, database, options));
+    restored = {txid_text(choice.ltx->last), choice.ltx->time_ns, database.size()};
+  }
+  WALFS_TRY(database.finish("the database at " + restored.position, options.cancelled));
   if (::fsync(target.fd()) != 0)
     return error_from_errno("cannot flush the restored directory", errno);
   WALFS_TRY(target.commit());
-  return RestoredDatabase{plan.position, plan.time_ns, database.size()};
+  return restored;
 }
 
 }  // namespace walfs::litestream

@@ -1,9 +1,9 @@
-// Rebuilds one database from a replica that Litestream v0.3 wrote.
+// Rebuilds one database from a replica that Litestream v0.3 or v0.5 wrote.
 //
-// Everything is checked that can be: the checksums of the LZ4 frames, those of the log's frames,
-// that no object is missing between two others, and at last the database as a whole. Memory does
-// not grow with the database. What cannot be told is whether objects are missing at the end of an
-// index, as neither names nor logs say how long a log became.
+// Everything is checked that can be: all checksums, that no object is missing between two others,
+// and at last the database as a whole. Memory does not grow with the database. What cannot be told
+// of v0.3 is whether objects are missing at the end of an index, as neither names nor logs say how
+// long a log became.
 #pragma once
 
 #include <string>

@@ -2,9 +2,11 @@
 // bytes and ends the process when a promise of the readers is broken.
 #pragma once
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 
+#include "replicator/litestream/ltx_stream.h"
 #include "replicator/litestream/lz4_frame.h"
 #include "replicator/litestream/names.h"
 #include "replicator/litestream/wal_stream.h"
@@ -35,7 +37,23 @@ inline void check_litestream_log(ByteView log, size_t part) {
                         "a commit says how large the database is");
 }
 
-// As a stored object, as a log, and as a key.
+// An LTX file in two parts.
+inline void check_ltx_file(ByteView file, size_t part) {
+  uint32_t before = 0;
+  const litestream::LtxStream* reading = nullptr;
+  litestream::LtxStream stream("file", [&](uint32_t page, ByteView content) {
+    promise_of_litestream(page > before && page <= reading->header()->pages, "pages ascend");
+    promise_of_litestream(content.size() == reading->header()->page_size, "a page has its size");
+    before = page;
+    return Status();
+  });
+  reading = &stream;
+  if (stream.add(file.first(part)).ok() && stream.add(file.subspan(part)).ok() &&
+      stream.finish().ok())
+    promise_of_litestream(stream.header().has_value(), "a whole file has a header");
+}
+
+// As a stored object, as a log, as an LTX file, and as a key.
 inline void check_litestream(ByteView bytes) {
   const size_t part = bytes.empty() ? 0 : bytes[bytes.size() - 1] % (bytes.size() + 1);
   litestream::Lz4Frame frame("object");
@@ -49,6 +67,7 @@ inline void check_litestream(ByteView bytes) {
       frame.finish().ok())
     check_litestream_log(content, content.size() / 2);
   check_litestream_log(bytes, part);
+  check_ltx_file(bytes, part);
   if (const auto name = litestream::parse_object_name(as_text(bytes)))
     promise_of_litestream(name->generation.size() == 16, "a generation has its name");
 }

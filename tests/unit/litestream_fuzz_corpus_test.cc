@@ -5,7 +5,7 @@
 #include <filesystem>
 
 #include "tests/fuzz/litestream_targets.h"
-#include "tests/support/litestream_replica.h"
+#include "tests/support/ltx_file.h"
 
 namespace walfs {
 namespace {
@@ -27,6 +27,13 @@ void write_corpus() {
     test::write_whole(corpus("/log-" + number), replica.content(replica.keys[i]));
     test::write_whole(corpus("/key-" + number), as_bytes(replica.keys[i]));
   }
+  for (const bool frames : {false, true}) {
+    test::LtxFile file;
+    file.pages = 2;
+    file.frames = frames;
+    file.content = {{1, Bytes(512, 'a')}, {2, Bytes(512, 'b')}};
+    test::write_whole(corpus(frames ? "/ltx-frames" : "/ltx-blocks"), file.bytes());
+  }
 }
 
 TEST(LitestreamFuzzCorpus, KeepsThePromisesOfTheReaders) {
@@ -45,7 +52,7 @@ TEST(LitestreamFuzzCorpus, KeepsThePromisesOfTheReaders) {
     }
     ++files;
   }
-  EXPECT_GE(files, 9U);
+  EXPECT_GE(files, 11U);
 }
 
 }  // namespace

@@ -41,12 +41,20 @@ TEST(LitestreamNames, AreReadAsLitestreamWritesThem) {
   EXPECT_FALSE(parse_object_name("x/0123456789abcdef/snapshots/00000000.snapshot.lz4"));
 }
 
-TEST(LitestreamNames, OfTheNextVersionAreKnown) {
-  EXPECT_TRUE(is_ltx_name("ltx/0/0000000000000001-0000000000000001.ltx"));
-  EXPECT_TRUE(is_ltx_name("0009/0000000000000001-00000000000000ff.ltx"));
-  EXPECT_FALSE(is_ltx_name("ltx/0000000000000001-0000000000000001.ltx"));
-  EXPECT_FALSE(is_ltx_name("0009/0000000000000001-00000000000000ff.ltx.tmp"));
-  EXPECT_FALSE(is_ltx_name("0009/1-2.ltx"));
+TEST(LitestreamNames, OfTheNextVersionAreReadInDirectoriesAndInS3) {
+  for (const char* level : {"ltx/7/", "0007/"}) {
+    const auto name = parse_ltx_name(std::string(level) + "0000000000000002-00000000000000ff.ltx");
+    ASSERT_TRUE(name);
+    EXPECT_EQ(name->level, 7U);
+    EXPECT_EQ(name->first, 2U);
+    EXPECT_EQ(name->last, 0xffU);
+  }
+  EXPECT_FALSE(parse_ltx_name("ltx/0000000000000001-0000000000000001.ltx"));
+  EXPECT_FALSE(parse_ltx_name("000a/0000000000000001-00000000000000ff.ltx"));
+  EXPECT_FALSE(parse_ltx_name("0009/0000000000000001-00000000000000ff.ltx.tmp"));
+  EXPECT_FALSE(parse_ltx_name("0009/0000000000000002-0000000000000001.ltx"));
+  EXPECT_FALSE(parse_ltx_name("0009/0000000000000000-0000000000000001.ltx"));
+  EXPECT_FALSE(parse_ltx_name("0009/1-2.ltx"));
 }
 
 TEST(LitestreamNames, TheDatabaseIsCalledAsTheReplica) {
@@ -204,8 +212,6 @@ TEST(LitestreamListing, TellsWhatAReplicaIs) {
   EXPECT_THAT(kind.error().message, HasSubstr("Litestream"));
   store.set_object("generations/0123456789abcdef/snapshots/00000000.snapshot.lz4", Bytes(1));
   EXPECT_EQ(recognise_replica(store).value(), ReplicaKind::kLitestream);
-  store.set_object("0000/0000000000000001-0000000000000001.ltx", Bytes(1));
-  EXPECT_EQ(recognise_replica(store).error().code, Errc::kUnsupported);
   store.set_object("volume.json", Bytes(1));
   EXPECT_EQ(recognise_replica(store).value(), ReplicaKind::kWalfs);
 }
