@@ -2,8 +2,10 @@
 
 #include <array>
 #include <atomic>
+#include <charconv>
 #include <cstdio>
 #include <ctime>
+#include <utility>
 
 namespace walfs {
 namespace {
@@ -57,6 +59,16 @@ std::optional<int> take_offset(std::string_view& text) {
   if (!minutes || *hours > 23 || *minutes > 59) return std::nullopt;
   const int seconds = *hours * 3600 + *minutes * 60;
   return west ? -seconds : seconds;
+}
+
+// In seconds, of "minute" or "minutes".
+std::optional<int64_t> unit_seconds(std::string_view name) {
+  if (name.ends_with('s')) name.remove_suffix(1);
+  constexpr std::pair<std::string_view, int64_t> kUnits[] = {
+      {"second", 1}, {"minute", 60}, {"hour", 3600}, {"day", 86400}, {"week", 604800}};
+  for (const auto& [unit, seconds] : kUnits)
+    if (name == unit) return seconds;
+  return std::nullopt;
 }
 
 }  // namespace
@@ -127,6 +139,21 @@ std::optional<int64_t> parse_time(std::string_view text) {
   const time_t seconds = timegm(&parts);
   if (parts.tm_mday != asked.tm_mday) return std::nullopt;  // 31 February.
   return (seconds - *offset) * kSecond + *fraction;
+}
+
+std::optional<int64_t> parse_time_ago(std::string_view text, int64_t now_ns) {
+  const size_t space = text.find(' ');
+  const size_t end = text.rfind(' ');
+  if (space == std::string_view::npos || end <= space || text.substr(end) != " ago")
+    return std::nullopt;
+  int64_t count = 0;
+  const char* const digits_end = text.data() + space;
+  const auto read = std::from_chars(text.data(), digits_end, count);
+  const auto seconds = unit_seconds(text.substr(space + 1, end - space - 1));
+  if (read.ec != std::errc() || read.ptr != digits_end || !seconds || count < 0)
+    return std::nullopt;
+  if (count > now_ns / kSecond / *seconds) return std::nullopt;  // Before 1970.
+  return now_ns - count * *seconds * kSecond;
 }
 
 }  // namespace walfs

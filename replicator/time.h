@@ -26,5 +26,8 @@ std::string format_time(int64_t time_ns);  // 2026-03-01T12:30:05.250Z
 // RFC 3339 with an offset or Z and any fraction; also with a space for the T. Nothing for anything
 // else.
 std::optional<int64_t> parse_time(std::string_view text);
+// "10 minutes ago", "1 day ago": a whole number of seconds, minutes, hours, days or weeks before
+// `now_ns`.
+std::optional<int64_t> parse_time_ago(std::string_view text, int64_t now_ns);
 
 }  // namespace walfs

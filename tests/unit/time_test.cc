@@ -49,6 +49,22 @@ TEST(Time, ThatDoesNotFitIntoNanosecondsIsRefused) {
   EXPECT_TRUE(parse_time("2261-12-31T23:59:59Z"));
 }
 
+TEST(Time, MayBeSomeTimeAgo) {
+  constexpr int64_t kNow = 1'700'000'000'000'000'000;
+  const auto ago = [](int64_t seconds) { return kNow - seconds * 1'000'000'000; };
+  EXPECT_EQ(parse_time_ago("10 minutes ago", kNow), ago(600));
+  EXPECT_EQ(parse_time_ago("1 second ago", kNow), ago(1));
+  EXPECT_EQ(parse_time_ago("0 hours ago", kNow), kNow);
+  EXPECT_EQ(parse_time_ago("3 hours ago", kNow), ago(3 * 3600));
+  EXPECT_EQ(parse_time_ago("1 day ago", kNow), ago(86400));
+  EXPECT_EQ(parse_time_ago("2 weeks ago", kNow), ago(14 * 86400));
+  for (const char* text :
+       {"", "ago", " ago", "minutes ago", "10 ago", "10 minutes", "10 minutes agoo", "-1 days ago",
+        "1.5 days ago", "10  minutes ago", "10 min ago", "x days ago", "1 days  ago",
+        "99999999999999999999 days ago", "99999 weeks ago", "1 minutess ago"})
+    EXPECT_FALSE(parse_time_ago(text, kNow)) << text;
+}
+
 TEST(Time, KnowsLeapYears) {
   EXPECT_TRUE(parse_time("2024-02-29T00:00:00Z"));
   EXPECT_FALSE(parse_time("2025-02-29T00:00:00Z"));
