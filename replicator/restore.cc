@@ -210,6 +210,16 @@ Result<RoutedPlan> make_restore_plan(Store& store, const RestoreTarget& target) 
   return Error{Errc::kNothingThere, "nothing to restore"};
 }
 
+Status restore_content(Store& store, const RoutedPlan& routed, FileId id, int directory,
+                       const std::string& name, const RestoreOptions& options) {
+  const std::vector<PlannedPath> paths = {{name, id}};
+  RestoredTree tree(directory, routed.plan, paths);
+  WALFS_TRY(tree.create());
+  Worker worker(store, routed, tree, options);
+  WALFS_TRY(worker.run(make_jobs(routed.plan, tree)));
+  return tree.verify();
+}
+
 Result<RestoreReport> restore(Store& store, const std::string& directory,
                               const RestoreOptions& options) {
   WALFS_ASSIGN(RestoreDirectory target, RestoreDirectory::open(directory, options.force));

@@ -51,6 +51,12 @@ struct RoutedPlan {
 };
 Result<RoutedPlan> make_restore_plan(Store& store, const RestoreTarget& target);
 
+// Writes the content of one regular file of the plan, and nothing else of it, to `name` in the
+// open, empty directory, and compares its checksum. Of the options, threads, progress and cancelled
+// count.
+Status restore_content(Store& store, const RoutedPlan& routed, FileId id, int directory,
+                       const std::string& name, const RestoreOptions& options);
+
 Result<RestoreReport> restore(Store& store, const std::string& directory,
                               const RestoreOptions& options);
 

@@ -62,6 +62,7 @@ struct Arguments {
   bool take_over = false;
   bool json = false;
   RestoreArguments restore;
+  LookArguments look;
   std::string url;
   std::string credentials_file;
 };
@@ -221,8 +222,10 @@ CLI::App* add_restore(CLI::App& app, Arguments& arguments) {
   RestoreArguments& restore = arguments.restore;
   command->add_option("URL", restore.url, kUrlHelp)->required();
   command->add_option("DIRECTORY", restore.directory, "A new or empty directory")->required();
-  command->add_option("--at", restore.at,
-                      "A time (2026-03-01T12:30:05Z) or a position; default: the newest");
+  command->add_option(
+      "--at", restore.at,
+      "A time (2026-03-01T12:30:05Z, \"10 minutes ago\") or a position; default: the "
+      "newest");
   command->add_option("--only", restore.only,
                       "Only paths that match this pattern (may be given several times)");
   command->add_flag("--force", restore.force, "Replace a directory that is not empty");
@@ -232,7 +235,40 @@ CLI::App* add_restore(CLI::App& app, Arguments& arguments) {
       "Examples:\n"
       "  walfs restore file:///backup/app /srv/app\n"
       "  walfs restore s3://bucket/app /tmp/look --at 2026-03-01T12:30:05Z --only 'db/*'\n"
+      "  walfs restore s3://bucket/app /tmp/look --at '2 hours ago'\n"
       "  walfs restore s3://bucket/app.db /srv/app     # from a replica of Litestream");
+  return command;
+}
+
+CLI::App* add_look(CLI::App& app, const char* name, const char* help, LookArguments& look) {
+  CLI::App* command = app.add_subcommand(name, help);
+  command->add_option("URL", look.url, kUrlHelp)->required();
+  command->add_option("--at", look.at, "As for restore; default: the newest point");
+  add_credentials(*command, look.credentials_file);
+  return command;
+}
+
+CLI::App* add_ls(CLI::App& app, Arguments& arguments) {
+  LookArguments& look = arguments.look;
+  CLI::App* command = add_look(app, "ls", "List the files in a replica", look);
+  command->add_option("PATH", look.path, "A file, or a directory (default: everything)");
+  command->add_flag("--json", look.json, "Answer in JSON, for programs");
+  command->footer(
+      "Examples:\n"
+      "  walfs ls file:///backup/app\n"
+      "  walfs ls s3://bucket/app uploads --at '1 day ago'");
+  return command;
+}
+
+CLI::App* add_cat(CLI::App& app, Arguments& arguments) {
+  LookArguments& look = arguments.look;
+  CLI::App* command =
+      add_look(app, "cat", "Print a file of a replica, once all of it is fetched and proved", look);
+  command->add_option("PATH", look.path, "A regular file")->required();
+  command->footer(
+      "Examples:\n"
+      "  walfs cat file:///backup/app config.json\n"
+      "  walfs cat s3://bucket/app db/app.db --at '1 hour ago' > /tmp/app.db");
   return command;
 }
 
@@ -295,6 +331,8 @@ int run_cli(int argc, char** argv) {
   CLI::App* upgrade = add_upgrade(app, arguments);
   CLI::App* status = add_status(app, arguments);
   CLI::App* restore = add_restore(app, arguments);
+  CLI::App* ls = add_ls(app, arguments);
+  CLI::App* cat = add_cat(app, arguments);
   CLI::App* history = add_history(app, arguments);
   CLI::App* verify = add_verify(app, arguments);
   try {
@@ -325,6 +363,8 @@ int run_cli(int argc, char** argv) {
   if (status->parsed())
     return not_about_replicas(finish(run_status_command(arguments.mountpoint, arguments.json)));
   if (restore->parsed()) return finish(run_restore_command(arguments.restore));
+  if (ls->parsed()) return finish(run_ls_command(arguments.look));
+  if (cat->parsed()) return finish(run_cat_command(arguments.look));
   if (history->parsed()) {
     return finish(run_history_command(arguments.url, arguments.credentials_file, arguments.json));
   }

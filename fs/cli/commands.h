@@ -20,12 +20,22 @@ struct RestoreArguments {
   std::string credentials_file;
 };
 
+struct LookArguments {
+  std::string url;
+  std::string path;  // Of a file or a directory; empty = everything.
+  std::string at;    // As for restore.
+  bool json = false;
+  std::string credentials_file;
+};
+
 Status run_sync_command(const std::string& mountpoint, int64_t timeout_ms);
 Status run_pause_command(const std::string& mountpoint, int64_t timeout_ms);
 Status run_resume_command(const std::string& mountpoint, int64_t timeout_ms);
 // All mounts if mountpoint is empty.
 Status run_status_command(const std::string& mountpoint, bool json);
 Status run_restore_command(const RestoreArguments& arguments);
+Status run_ls_command(const LookArguments& arguments);
+Status run_cat_command(const LookArguments& arguments);
 Status run_history_command(const std::string& url, const std::string& credentials_file, bool json);
 Status run_verify_command(const std::string& url, const std::string& credentials_file, bool json);
 

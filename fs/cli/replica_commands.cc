@@ -8,6 +8,7 @@
 
 #include "fs/cli/commands.h"
 #include "fs/cli/litestream_commands.h"
+#include "fs/cli/replica_arguments.h"
 #include "fs/cli/size.h"
 #include "replicator/litestream/listing.h"
 #include "replicator/replica.h"
@@ -26,27 +27,6 @@ std::atomic<bool> interrupted{false};
 
 void on_interrupt(int) {
   interrupted = true;
-}
-
-Result<std::unique_ptr<Store>> open_replica(const std::string& url,
-                                            const std::string& credentials_file) {
-  StoreOptions options;
-  options.credentials_file = credentials_file;
-  return open_store(url, options, /*create=*/false);
-}
-
-Result<RestoreTarget> parse_target(const std::string& at) {
-  RestoreTarget target;
-  if (at.empty()) return target;
-  target.position = Position::parse(at);
-  if (target.position) return target;
-  target.time_ns = parse_time(at);
-  if (target.time_ns) return target;
-  return Error{
-      Errc::kUsage,
-      "--at takes a position (16 hex digits, as sync and history print them) or a time such as "
-      "2026-03-01T12:30:05Z, not \"" +
-          at + "\""};
 }
 
 // One line that is drawn over itself.
