@@ -66,10 +66,10 @@ Result<std::vector<StoredObject>> list_behind(Store& store, Position position) {
 
 }  // namespace
 
+namespace {
+
 // Nobody else has come between the epochs of the two, so that the sequence tells.
-Result<bool> log_leads(Store& store, Position known, Position wanted) {
-  if (known.sequence() >= wanted.sequence()) return true;
-  WALFS_ASSIGN(const auto segments, list_behind(store, known));
+bool lead(const std::vector<StoredObject>& segments, Position known, Position wanted) {
   uint64_t reached = known.sequence();
   for (const StoredObject& segment : segments) {
     if (segment.range.last.sequence() <= reached || segment.range.last < known) continue;
@@ -79,10 +79,28 @@ Result<bool> log_leads(Store& store, Position known, Position wanted) {
   return reached >= wanted.sequence();
 }
 
-Result<bool> log_goes_on(Store& store, Position position) {
-  WALFS_ASSIGN(const auto segments, list_behind(store, position));
+bool any_behind(const std::vector<StoredObject>& segments, Position position) {
   return std::any_of(segments.begin(), segments.end(),
                      [&](const StoredObject& segment) { return segment.range.last > position; });
+}
+
+}  // namespace
+
+Result<bool> log_leads(Store& store, Position known, Position wanted) {
+  if (known.sequence() >= wanted.sequence()) return true;
+  WALFS_ASSIGN(const auto segments, list_behind(store, known));
+  return lead(segments, known, wanted);
+}
+
+Result<LogAhead> look_ahead(Store& store, Position known, Position wanted, Position last) {
+  const bool is_there = known.sequence() >= wanted.sequence();
+  WALFS_ASSIGN(const auto segments, list_behind(store, is_there ? last : std::min(known, last)));
+  return LogAhead{is_there || lead(segments, known, wanted), any_behind(segments, last)};
+}
+
+Result<bool> log_goes_on(Store& store, Position position) {
+  WALFS_ASSIGN(const auto segments, list_behind(store, position));
+  return any_behind(segments, position);
 }
 
 Result<SegmentIndex> load_segment_index(Store& store, const StoredObject& segment) {

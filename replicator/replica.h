@@ -43,6 +43,14 @@ std::vector<StoredObject> follow_log(const ReplicaListing& replica, const Positi
 // between them.
 Result<bool> log_leads(Store& store, Position known, Position wanted);
 
+// Both answers about one writer's log with one listing: whether it leads to `wanted`, and whether
+// it goes on behind `last`.
+struct LogAhead {
+  bool leads = false;
+  bool goes_on = false;
+};
+Result<LogAhead> look_ahead(Store& store, Position known, Position wanted, Position last);
+
 // Whether the store has points behind a position, of this or a later epoch.
 Result<bool> log_goes_on(Store& store, Position position);
 

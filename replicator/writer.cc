@@ -145,18 +145,17 @@ Result<uint64_t> next_epoch(const Store& store, const Found& found, Position bef
 // Whether the store has what lies before the spool, and nothing that the catalog does not know: the
 // steps of a comparison behind an older position would hide what was acknowledged since.
 Result<bool> can_go_on(Store& store, const CatalogHeader& header, const std::string& spool) {
-  WALFS_ASSIGN(const bool leads,
-               log_leads(store, header.uploaded, needed_in_store(spool, header.position)));
-  if (!leads) {
+  // Of an epoch that is not claimed the store has nothing.
+  const Position last = is_claimed(header, spool) ? header.position : header.parent;
+  WALFS_ASSIGN(const LogAhead ahead,
+               look_ahead(store, header.uploaded, needed_in_store(spool, header.position), last));
+  if (!ahead.leads) {
     spdlog::warn("segments are neither in the spool nor in the store; everything is uploaded anew");
     return false;
   }
-  // Of an epoch that is not claimed the store has nothing.
-  const Position last = is_claimed(header, spool) ? header.position : header.parent;
-  WALFS_ASSIGN(const bool is_older, log_goes_on(store, last));
-  if (is_older)
+  if (ahead.goes_on)
     spdlog::warn("the catalog is older than what the store has; everything is uploaded anew");
-  return !is_older;
+  return !ahead.goes_on;
 }
 
 // Until the claim whoever wrote before could add to the log: the same directory on another machine,
