@@ -26,18 +26,20 @@ void detail::perhaps_crash(uint32_t one_in) {
   while (true) pause();
 }
 
-void read_crash_points_from_environment() {
+void read_crash_points_from_environment(uint32_t server) {
   const char* text = std::getenv("WALFS_CRASH_POINTS");
   if (text == nullptr) return;
   const std::string all = std::string(",") + text;
-  if (all.find(",stop") != std::string::npos) detail::crash_signal = SIGSTOP;
-  for (size_t i = 0; i < kNames.size(); ++i) {
-    const std::string key = "," + std::string(kNames[i]) + ":";
+  const auto number = [&all](std::string_view name) -> uint32_t {
+    const std::string key = "," + std::string(name) + ":";
     const size_t at = all.find(key);
-    if (at != std::string::npos)
-      detail::crash_one_in[i] =
-          static_cast<uint32_t>(std::strtoul(all.c_str() + at + key.size(), nullptr, 10));
-  }
+    if (at == std::string::npos) return 0;
+    return static_cast<uint32_t>(std::strtoul(all.c_str() + at + key.size(), nullptr, 10));
+  };
+  const uint32_t servers = number("servers");
+  if (servers != 0 && server > servers) return;
+  if (all.find(",stop") != std::string::npos) detail::crash_signal = SIGSTOP;
+  for (size_t i = 0; i < kNames.size(); ++i) detail::crash_one_in[i] = number(kNames[i]);
 }
 
 }  // namespace walfs

@@ -90,7 +90,7 @@ Status Server::start() {
   WALFS_ASSIGN(shared_, map_shared_state(kServerState));
   const bool resumed = shared_->init.answered != 0;
   was_served_ = resumed;
-  ++shared_->servers;
+  read_crash_points_from_environment(static_cast<uint32_t>(++shared_->servers));
   adopt_nodes();
   hooks_ = make_hooks_(*shared_);
   WALFS_TRY(hooks_->start({options_, kServerBacking, state_directory_.get(), *shared_, resumed,
@@ -254,7 +254,6 @@ int Server::run() {
 
 int run_server(const HooksFactory& make_hooks) {
   prepare_process();
-  read_crash_points_from_environment();
   auto text = read_text_fd(kServerOptions, kOptionsSizeMax);
   if (!text) return 1;
   auto options = mount_options_from_text(*text);

@@ -81,6 +81,7 @@ class FuseSession : public Session {
   fuse_session* session_ = nullptr;
   std::mutex replay_mutex_;
   std::condition_variable replay_changed_;
+  std::mutex suspects_mutex_;
   int replaying_ = 0;          // Threads that do what a server that died has left.
   bool serves_early_ = false;  // One of them goes on with new requests while others still do.
   ReaderGate gate_;
@@ -333,6 +334,9 @@ void FuseSession::replay(size_t thread) {
 void FuseSession::replay_slot(RequestSlot& slot) {
   const bool reply_kept = slot.state == SlotState::kReplying;
   size_t size = RequestJournal::size_of_left(slot);
+  // Once a server has died of what it did again, each is done alone: only one of them is to blame.
+  std::unique_lock alone(suspects_mutex_, std::defer_lock);
+  if (size != 0 && slot.attempts != 0) alone.lock();
   if (reply_kept || size != 0) journal_.state().replayed.fetch_add(1, std::memory_order_relaxed);
   if (size != 0 && ++slot.attempts > kAttemptsMax) {
     fuse_in_header header;

@@ -36,11 +36,15 @@ constexpr uint32_t kHasResend = 1U << 7;  // FUSE_HAS_RESEND, in flags2.
 
 class SlowObserver final : public NullObserver {
  public:
-  explicit SlowObserver(uint32_t write_ms) : write_ms_(write_ms) {}
-  void before_write(TrackedFile*, uint64_t, ByteView) override { usleep(write_ms_ * 1000); }
+  SlowObserver(uint32_t write_ms, uint64_t deadly) : write_ms_(write_ms), deadly_(deadly) {}
+  void before_write(TrackedFile*, uint64_t offset, ByteView) override {
+    if (offset == deadly_) kill(getpid(), SIGKILL);
+    usleep(write_ms_ * 1000);
+  }
 
  private:
   const uint32_t write_ms_;
+  const uint64_t deadly_;
 };
 
 // The kernel's side, and the keeper's: servers come and go.
@@ -155,6 +159,8 @@ class MortalServer {
   const SharedState& state() const { return *state_; }
   // How long each WRITE takes of servers that begin from now on.
   uint32_t write_ms = 0;
+  // The offset of a WRITE that they die of.
+  uint64_t deadly_offset = UINT64_MAX;
 
   // What is noted of a node; nothing if it is not known.
   std::optional<NodeCounts> counts(uint64_t id) const {
@@ -173,14 +179,14 @@ class MortalServer {
   static void die_at(const std::string& crash_point) {
     if (crash_point.empty()) return;
     setenv("WALFS_CRASH_POINTS", (crash_point + ":1").c_str(), 1);
-    read_crash_points_from_environment();
+    read_crash_points_from_environment(1);
   }
   [[noreturn]] void serve(const std::string& crash_point, const std::string& crash_point_at_init) {
     die_at(crash_point_at_init);
     ++state_->servers;
     NodeRecords records(*state_, nodes_.second.get());
     RequestJournal journal(*state_, records);
-    SlowObserver observer(write_ms);
+    SlowObserver observer(write_ms, deadly_offset);
     Operations operations(backing_.get(), observer, records);
     auto session = Session::create(device_.get(), operations, journal, {2, 0});
     if (!session || !(*session)->handshake()) _exit(3);
@@ -480,6 +486,34 @@ TEST(ServerDeathTest, ARequestThatEveryServerDiesOfFails) {
   const auto reply = server.answer();
   ASSERT_TRUE(reply);
   EXPECT_EQ(reply->error, EIO);
+}
+
+TEST(ServerDeathTest, ARequestThatEveryServerDiesOfTakesNoOtherAlong) {
+  ScratchDirectory scratch;
+  const std::string directory = scratch.make("backing");
+  std::ofstream(directory + "/old") << "text";
+  MortalServer server(directory);
+  const uint64_t node = server.lookup("old");
+  server.call(FUSE_OPEN, node, FakeBody().add(fuse_open_in{O_RDWR, 0}));
+  server.end();
+  server.write_ms = 300;
+  server.deadly_offset = 4096;
+  server.begin("");
+  fuse_write_in write = {};
+  write.size = 4;
+  server.send_request(FUSE_WRITE, node, FakeBody().add(write).data("TEXT"));
+  usleep(100 * 1000);
+  write.offset = server.deadly_offset;
+  server.send_request(FUSE_WRITE, node, FakeBody().add(write).data("kill"));
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_TRUE(server.reap()) << i;
+    server.begin("");
+  }
+  const auto reply = server.answer();
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply->error, EIO);
+  EXPECT_NE(server.lookup("old"), 0U);
+  EXPECT_EQ(content(directory + "/old"), "TEXT");
 }
 
 }  // namespace
