@@ -271,6 +271,11 @@ bool Catalog::transaction_lost() const {
   return !database_->in_transaction();
 }
 
+bool Catalog::baseline_lost() const {
+  const std::scoped_lock lock(mutex_);
+  return !database_->in_transaction() && !baseline_is_kept_;
+}
+
 Status Catalog::begin_again(std::span<const AppliedPoint> points) {
   const std::scoped_lock lock(mutex_);
   if (!baseline_is_kept_) {

@@ -105,8 +105,10 @@ class Catalog {
   // True after a failure (a full disk) in which everything since the last commit was lost. Until it
   // is had again all other functions that read or change rows fail.
   bool transaction_lost() const;
+  // The same, and what was lost is the state that a first upload had read: it begins anew.
+  bool baseline_lost() const;
   // Starts a new transaction with all points since the last commit; nothing has changed if that
-  // fails. A baseline that was lost cannot be had again: the first upload begins anew.
+  // fails. Fails if the baseline was lost.
   Status begin_again(std::span<const AppliedPoint> points);
   // Makes everything since the last commit durable, with the given position. Against a power cut,
   // too: a catalog that is older than what the store has could only begin anew.

@@ -279,8 +279,7 @@ void Simulation::end_disk_trouble() {
     tell("the catalog can be written");
     catalog_disk_.heal();
     // What was read for a first upload is lost with the transaction that held it.
-    must_begin_anew_ = must_begin_anew_ || (directory_->catalog().transaction_lost() &&
-                                            !directory_->catalog().header().snapshot_done);
+    must_begin_anew_ = must_begin_anew_ || directory_->catalog().baseline_lost();
     return;
   }
   tell("the spool can be written");
