@@ -67,6 +67,8 @@ std::vector<StoredObject> widest_segments(std::vector<StoredObject> segments);
 // The routes to all points that can be restored, one for each snapshot that a gapless log leads
 // away from, ascending. Pure.
 std::vector<Route> find_routes(const ReplicaListing& replica);
+// The same, and kNothingThere if there is none; the store is for the message.
+Result<std::vector<Route>> usable_routes(const Store& store, const ReplicaListing& replica);
 
 // The segments that a writer has added to the log and that no route reaches, because one before
 // them is missing; ascending. What lies before the first route, before a fresh epoch's first

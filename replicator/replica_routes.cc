@@ -80,6 +80,15 @@ std::vector<Route> find_routes(const ReplicaListing& replica) {
   return routes;
 }
 
+Result<std::vector<Route>> usable_routes(const Store& store, const ReplicaListing& replica) {
+  std::vector<Route> routes = find_routes(replica);
+  if (routes.empty()) {
+    return Error{Errc::kNothingThere, "the replica at " + store.describe() +
+                                          " is not complete yet: its first upload has not ended"};
+  }
+  return routes;
+}
+
 std::vector<StoredObject> find_stranded(const ReplicaListing& replica,
                                         const std::vector<Route>& routes) {
   std::map<Position, Position> reached;  // Segments of routes: where they begin and end.

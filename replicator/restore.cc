@@ -1,117 +1,41 @@
 #include "replicator/restore.h"
 
-#include <fnmatch.h>
-
 #include <algorithm>
 #include <mutex>
+#include <set>
 #include <thread>
-#include <unordered_map>
+#include <utility>
 
 #include "replicator/restore_files.h"
+#include "replicator/restore_jobs.h"
+#include "replicator/restore_leftovers.h"
+#include "replicator/restore_proofs.h"
 #include "replicator/restore_target.h"
 
 namespace walfs {
 namespace {
 
-// What is to be done with one frame of a segment, or one chunk: the blocks that it gives.
-struct Piece {
-  FileId id = kNoFile;
-  uint64_t block = 0;
-  uint32_t offset = 0;  // In the decoded bytes.
-  uint32_t size = 0;
-  std::optional<uint64_t> hash;
-};
-
-struct Job {
-  bool is_chunk = false;
-  uint32_t segment = 0;
-  uint32_t object = 0;  // The frame of the segment, or the chunk.
-  std::vector<Piece> pieces;
-  uint64_t bytes() const {
-    uint64_t sum = 0;
-    for (const Piece& piece : pieces) sum += piece.size;
-    return sum;
-  }
-};
-
-bool matches(const std::vector<std::string>& patterns, const std::string& path) {
-  return std::any_of(patterns.begin(), patterns.end(), [&](const std::string& pattern) {
-    return fnmatch(pattern.c_str(), path.c_str(), 0) == 0;
-  });
-}
-
-// Keeps what matches, all beneath a directory that matches, and the directories that lead there.
-std::vector<PlannedPath> select_paths(std::vector<PlannedPath> paths,
-                                      const std::vector<std::string>& only) {
-  if (only.empty()) return paths;
-  std::map<std::string, bool> wanted;
-  for (const PlannedPath& path : paths) {
-    if (path.path.empty()) continue;
-    const size_t slash = path.path.rfind('/');
-    const bool parent = slash != std::string::npos && wanted[path.path.substr(0, slash)];
-    wanted[path.path] = parent || matches(only, path.path);
-  }
-  std::map<std::string, bool> kept;
-  for (const auto& [path, is_wanted] : wanted) {
-    if (!is_wanted) continue;
-    for (size_t end = path.size(); end != std::string::npos; end = path.rfind('/', end - 1)) {
-      kept[path.substr(0, end)] = true;
-      if (end == 0) break;
-    }
-  }
-  std::erase_if(paths, [&](const PlannedPath& path) {
-    return !path.path.empty() && !kept.contains(path.path);
-  });
-  return paths;
-}
-
-void add_log_blocks(FileId id, const PlannedFile& file,
-                    std::map<std::pair<uint32_t, uint32_t>, Job>& frames) {
-  for (const auto& [block, place] : file.blocks) {
-    if (place.hash == kZeroBlockHash) continue;
-    Job& job = frames[{place.segment, place.frame}];
-    job.segment = place.segment;
-    job.object = place.frame;
-    job.pieces.push_back({id, block, place.offset, place.size, place.hash});
-  }
-}
-
-void add_chunk_blocks(FileId id, const PlannedFile& file, std::map<uint32_t, Job>& chunks) {
-  for (const Extent& extent : file.extents) {
-    for (uint64_t done = 0; done < extent.size; done += file.block_size) {
-      const uint64_t offset = extent.file_offset + done;
-      const uint64_t block = offset / file.block_size;
-      if (offset >= file.size || block >= file.base_limit || file.blocks.contains(block)) continue;
-      Job& job = chunks[extent.chunk];
-      job.is_chunk = true;
-      job.object = extent.chunk;
-      const uint64_t size =
-          std::min({uint64_t{file.block_size}, extent.size - done, file.size - offset});
-      job.pieces.push_back({id, block, static_cast<uint32_t>(extent.chunk_offset + done),
-                            static_cast<uint32_t>(size), std::nullopt});
-    }
-  }
-}
-
-std::vector<Job> make_jobs(const RestorePlan& plan, const RestoredTree& tree) {
-  std::map<std::pair<uint32_t, uint32_t>, Job> frames;
-  std::map<uint32_t, Job> chunks;
-  for (const auto& [id, file] : plan.files) {
-    if (!tree.wants(id) || file.block_size == 0) continue;
-    add_log_blocks(id, file, frames);
-    add_chunk_blocks(id, file, chunks);
-  }
-  std::vector<Job> jobs;
-  jobs.reserve(chunks.size() + frames.size());
-  for (auto& [key, job] : chunks) jobs.push_back(std::move(job));
-  for (auto& [key, job] : frames) jobs.push_back(std::move(job));
-  return jobs;
+// That this block is there with this hash; a sum of these is for all blocks of an object. A block
+// of zeros counts, too, so that no other set of blocks has the same sum.
+uint64_t proof_of(const Piece& piece, uint64_t hash) {
+  ByteWriter writer;
+  writer.u64(piece.id);
+  writer.u64(piece.block);
+  writer.u64(hash);
+  return stored_hash(writer.data());
 }
 
 class Worker {
  public:
   Worker(Store& store, const RoutedPlan& routed, RestoredTree& tree, const RestoreOptions& options)
       : store_(store), routed_(routed), tree_(tree), options_(options) {}
+
+  // What an earlier restore has left is looked at before anything is fetched, and what is fetched
+  // is noted.
+  void go_on(RestoreProofs& proofs, bool has_earlier_content) {
+    proofs_ = &proofs;
+    has_earlier_content_ = has_earlier_content;
+  }
 
   Status run(const std::vector<Job>& jobs) {
     for (const Job& job : jobs) progress_.bytes_total += job.bytes();
@@ -122,14 +46,14 @@ class Worker {
     for (std::thread& thread : threads) thread.join();
     return failure_;
   }
+  uint64_t bytes_fetched() const { return bytes_fetched_; }
 
  private:
   void work(const std::vector<Job>& jobs) {
     for (size_t i = next_++; i < jobs.size(); i = next_++) {
-      const Status done =
-          options_.cancelled != nullptr && *options_.cancelled
-              ? Status(Error{Errc::kCancelled, "the restore was interrupted; nothing was changed"})
-              : do_job(jobs[i]);
+      const Status done = options_.cancelled != nullptr && *options_.cancelled
+                              ? Status(Error{Errc::kCancelled, "the restore was interrupted"})
+                              : do_job(jobs[i]);
       const std::scoped_lock lock(mutex_);
       if (!done.ok()) {
         if (failure_.ok()) failure_ = done;
@@ -155,23 +79,52 @@ class Worker {
     return decode_frame(key, frame, stored);
   }
 
+  // Whether an earlier restore has written what the object gives; then it counts as done.
+  Result<bool> is_there(const Job& job) {
+    if (!has_earlier_content_) return false;
+    std::vector<uint64_t> hashes;
+    uint64_t proof = 0;
+    for (const Piece& piece : job.pieces) {
+      WALFS_ASSIGN(const uint64_t hash, tree_.hash_of_block(piece.id, piece.block));
+      if (piece.hash && hash != *piece.hash) return false;
+      hashes.push_back(hash);
+      proof += proof_of(piece, hash);
+    }
+    if (job.is_chunk && proofs_->find(routed_.plan.chunks[job.object].digest) != proof)
+      return false;
+    for (size_t i = 0; i < hashes.size(); ++i) tree_.count_block(job.pieces[i].id, hashes[i]);
+    return true;
+  }
+
   Status do_job(const Job& job) {
+    WALFS_ASSIGN(const bool there, is_there(job));
+    if (there) return {};
     WALFS_ASSIGN(const Bytes content, fetch(job));
+    uint64_t proof = 0;
     for (const Piece& piece : job.pieces) {
       if (uint64_t{piece.offset} + piece.size > content.size()) {
         return Error{Errc::kDamaged, "the replica is damaged: a block lies outside of its object"};
       }
-      WALFS_TRY(tree_.write_block(piece.id, piece.block,
-                                  ByteView(content).subspan(piece.offset, piece.size), piece.hash));
+      WALFS_ASSIGN(
+          const uint64_t hash,
+          tree_.write_block(piece.id, piece.block,
+                            ByteView(content).subspan(piece.offset, piece.size), piece.hash));
+      proof += proof_of(piece, hash);
     }
+    bytes_fetched_ += job.bytes();
+    if (job.is_chunk && proofs_ != nullptr)
+      proofs_->add(routed_.plan.chunks[job.object].digest, proof);
     return {};
   }
 
   Store& store_;
   const RoutedPlan& routed_;
   RestoredTree& tree_;
+  RestoreProofs* proofs_ = nullptr;
+  bool has_earlier_content_ = false;
   const RestoreOptions& options_;
   std::atomic<size_t> next_{0};
+  std::atomic<uint64_t> bytes_fetched_{0};
   std::mutex mutex_;
   RestoreProgress progress_;
   Status failure_;
@@ -198,11 +151,7 @@ Result<RoutedPlan> plan_route(Store& store, const Route& route, const RestoreTar
 
 Result<RoutedPlan> make_restore_plan(Store& store, const RestoreTarget& target) {
   WALFS_ASSIGN(const ReplicaListing listing, list_replica(store));
-  const std::vector<Route> routes = find_routes(listing);
-  if (routes.empty()) {
-    return Error{Errc::kNothingThere, "the replica at " + store.describe() +
-                                          " is not complete yet: its first upload has not ended"};
-  }
+  WALFS_ASSIGN(const std::vector<Route> routes, usable_routes(store, listing));
   for (size_t i = routes.size(); i-- > 0;) {
     auto routed = plan_route(store, routes[i], target);
     if (routed.ok() || routed.error().code != Errc::kNothingThere || i == 0) return routed;
@@ -216,37 +165,91 @@ Status restore_content(Store& store, const RoutedPlan& routed, FileId id, int di
   RestoredTree tree(directory, routed.plan, paths);
   WALFS_TRY(tree.create());
   Worker worker(store, routed, tree, options);
-  WALFS_TRY(worker.run(make_jobs(routed.plan, tree)));
+  WALFS_TRY(worker.run(make_jobs(routed.plan, [&](FileId one) { return one == id; })));
   return tree.verify();
+}
+
+namespace {
+
+RestoreReport report_on(const RestorePlan& plan, const std::vector<PlannedPath>& paths) {
+  RestoreReport report;
+  report.position = plan.position;
+  report.time_ns = plan.time_ns;
+  std::set<FileId> seen;
+  for (const PlannedPath& path : paths) {
+    const PlannedFile& file = plan.files.at(path.id);
+    if (file.attributes.type != FileType::kRegular || !seen.insert(path.id).second) continue;
+    ++report.files;
+    report.databases += file.database ? 1 : 0;
+    report.bytes += file.size;
+  }
+  return report;
+}
+
+Result<std::vector<PlannedPath>> wanted_paths(const RestorePlan& plan,
+                                              const std::vector<std::string>& only) {
+  WALFS_ASSIGN(std::vector<PlannedPath> all, plan_paths(plan));
+  std::vector<PlannedPath> paths = select_paths(std::move(all), only);
+  if (!only.empty() && paths.size() == 1) {
+    return Error{Errc::kNothingThere, "no file in the replica matches what --only names"};
+  }
+  return paths;
+}
+
+// Whether the same restore may well succeed another time.
+bool may_go_on(Errc code) {
+  return code == Errc::kCancelled || code == Errc::kRetry || code == Errc::kDenied;
+}
+
+Status fill(RestoreDirectory& target, Store& store, const RoutedPlan& routed,
+            const std::vector<PlannedPath>& paths, const RestoreOptions& options) {
+  WALFS_TRY(keep_what_is_planned(target.files_path(), routed.plan, paths));
+  RestoredTree tree(target.fd(), routed.plan, paths);
+  WALFS_TRY(tree.create());
+  WALFS_ASSIGN(FileDescriptor file, target.open_proofs());
+  RestoreProofs proofs(std::move(file));
+  Worker worker(store, routed, tree, options);
+  worker.go_on(proofs, target.has_earlier_content());
+  Status fetched = worker.run(make_jobs(routed.plan, [&](FileId id) { return tree.wants(id); }));
+  if (!fetched.ok() && may_go_on(fetched.error().code) &&
+      (worker.bytes_fetched() != 0 || target.has_earlier_content())) {
+    return Error{fetched.error().code,
+                 fetched.error().message +
+                     "; the same command goes on from here, with what is in " + target.keep()};
+  }
+  WALFS_TRY(fetched);
+  WALFS_TRY(tree.verify());
+  return tree.finish();
+}
+
+}  // namespace
+
+Result<RestorePreview> preview_restore(Store& store, const std::string& directory,
+                                       const RestoreOptions& options) {
+  WALFS_TRY(RestoreDirectory::open(directory, options.force));
+  WALFS_ASSIGN(const RoutedPlan routed, make_restore_plan(store, options.target));
+  WALFS_ASSIGN(const std::vector<PlannedPath> paths, wanted_paths(routed.plan, options.only));
+  std::set<FileId> wanted;
+  for (const PlannedPath& path : paths) wanted.insert(path.id);
+  RestorePreview preview;
+  preview.report = report_on(routed.plan, paths);
+  for (const Job& job : make_jobs(routed.plan, [&](FileId id) { return wanted.contains(id); })) {
+    ++preview.fetches;
+    preview.bytes_max += job.is_chunk ? routed.plan.chunks[job.object].size
+                                      : routed.indexes[job.segment].frames[job.object].stored_size;
+  }
+  return preview;
 }
 
 Result<RestoreReport> restore(Store& store, const std::string& directory,
                               const RestoreOptions& options) {
   WALFS_ASSIGN(RestoreDirectory target, RestoreDirectory::open(directory, options.force));
   WALFS_ASSIGN(const RoutedPlan routed, make_restore_plan(store, options.target));
-  WALFS_ASSIGN(std::vector<PlannedPath> all, plan_paths(routed.plan));
-  const std::vector<PlannedPath> paths = select_paths(std::move(all), options.only);
-  if (!options.only.empty() && paths.size() == 1) {
-    return Error{Errc::kNothingThere, "no file in the replica matches what --only names"};
-  }
+  WALFS_ASSIGN(const std::vector<PlannedPath> paths, wanted_paths(routed.plan, options.only));
   WALFS_TRY(target.begin());
-  RestoredTree tree(target.fd(), routed.plan, paths);
-  WALFS_TRY(tree.create());
-  Worker worker(store, routed, tree, options);
-  WALFS_TRY(worker.run(make_jobs(routed.plan, tree)));
-  WALFS_TRY(tree.verify());
-  WALFS_TRY(tree.finish());
+  WALFS_TRY(fill(target, store, routed, paths, options));
   WALFS_TRY(target.commit());
-  RestoreReport report;
-  report.position = routed.plan.position;
-  report.time_ns = routed.plan.time_ns;
-  for (const auto& [id, file] : routed.plan.files) {
-    if (!tree.wants(id)) continue;
-    ++report.files;
-    report.databases += file.database ? 1 : 0;
-    report.bytes += file.size;
-  }
-  return report;
+  return report_on(routed.plan, paths);
 }
 
 }  // namespace walfs

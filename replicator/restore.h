@@ -42,6 +42,13 @@ struct RestoreReport {
   uint64_t bytes = 0;  // Of the files restored.
 };
 
+// What a restore would do.
+struct RestorePreview {
+  RestoreReport report;
+  uint64_t fetches = 0;    // Requests for content: chunks, and parts of segments.
+  uint64_t bytes_max = 0;  // Of them; chunks count as they are before compression.
+};
+
 // Finds the route to the target and makes the plan; reads a snapshot and the indexes of segments,
 // no data.
 struct RoutedPlan {
@@ -57,6 +64,13 @@ Result<RoutedPlan> make_restore_plan(Store& store, const RestoreTarget& target);
 Status restore_content(Store& store, const RoutedPlan& routed, FileId id, int directory,
                        const std::string& name, const RestoreOptions& options);
 
+// Reads what a restore reads before it fetches content, and checks the target as it does; writes
+// nothing.
+Result<RestorePreview> preview_restore(Store& store, const std::string& directory,
+                                       const RestoreOptions& options);
+
+// What is left of an earlier restore of this directory that was interrupted is used, after a look
+// at each block (restore_proofs.h); one that fails with kCancelled, kRetry or kDenied leaves that.
 Result<RestoreReport> restore(Store& store, const std::string& directory,
                               const RestoreOptions& options);
 

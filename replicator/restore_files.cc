@@ -1,49 +1,46 @@
 #include "replicator/restore_files.h"
 
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 
+#include "replicator/restore_attributes.h"
+
 namespace walfs {
 namespace {
 
-constexpr int64_t kSecond = 1'000'000'000;
-
-std::pair<std::string, std::string> split_path(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  if (slash == std::string::npos) return {"", path};
-  return {path.substr(0, slash), path.substr(slash + 1)};
+// Whether the plan has content for each block of the file.
+std::vector<bool> planned_blocks(const PlannedFile& file) {
+  const uint64_t count = (file.size + file.block_size - 1) / file.block_size;
+  std::vector<bool> planned(count, false);
+  for (const Extent& extent : file.extents) {
+    const uint64_t first = extent.file_offset / file.block_size;
+    const uint64_t end = (extent.file_offset + extent.size + file.block_size - 1) / file.block_size;
+    for (uint64_t i = first; i < std::min({end, count, file.base_limit}); ++i) planned[i] = true;
+  }
+  for (const auto& [block, place] : file.blocks) {
+    if (block < count) planned[block] = place.hash != kZeroBlockHash;
+  }
+  return planned;
 }
 
-mode_t type_bits(FileType type) {
-  switch (type) {
-    case FileType::kFifo:
-      return S_IFIFO;
-    case FileType::kSocket:
-      return S_IFSOCK;
-    case FileType::kCharacter:
-      return S_IFCHR;
-    case FileType::kBlock:
-      return S_IFBLK;
-    default:
-      return S_IFREG;
+// Frees what earlier content there is where the plan has none. False if the filesystem cannot.
+bool clear_unplanned(int fd, const PlannedFile& file) {
+  const std::vector<bool> planned = planned_blocks(file);
+  for (size_t first = 0; first < planned.size();) {
+    size_t end = first + 1;
+    while (end < planned.size() && planned[end] == planned[first]) ++end;
+    const auto offset = static_cast<off_t>(first * file.block_size);
+    const auto size = static_cast<off_t>((end - first) * file.block_size);
+    if (!planned[first] &&
+        ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, size) != 0)
+      return false;
+    first = end;
   }
-}
-
-struct timespec to_timespec(int64_t time_ns) {
-  int64_t seconds = time_ns / kSecond;
-  int64_t rest = time_ns % kSecond;
-  if (rest < 0) {
-    rest += kSecond;
-    --seconds;
-  }
-  return {seconds, rest};
+  return true;
 }
 
 }  // namespace
@@ -51,19 +48,6 @@ struct timespec to_timespec(int64_t time_ns) {
 RestoredTree::RestoredTree(int directory, const RestorePlan& plan,
                            const std::vector<PlannedPath>& paths)
     : directory_(directory), plan_(plan), paths_(paths) {}
-
-// Whatever a path says, it is resolved beneath our directory and through no symbolic link.
-Result<FileDescriptor> RestoredTree::open_beneath(const std::string& path, int flags,
-                                                  mode_t mode) const {
-  struct open_how how {};
-  how.flags = static_cast<uint64_t>(flags | O_CLOEXEC | O_NOFOLLOW);
-  how.mode = mode;
-  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
-  const std::string name = path.empty() ? "." : path;
-  const long fd = ::syscall(SYS_openat2, directory_, name.c_str(), &how, sizeof(how));
-  if (fd < 0) return error_from_errno("cannot restore " + path, errno);
-  return FileDescriptor(static_cast<int>(fd));
-}
 
 Status RestoredTree::create() {
   for (const PlannedPath& path : paths_) WALFS_TRY(create_one(path));
@@ -75,29 +59,42 @@ Status RestoredTree::create_one(const PlannedPath& path) {
   if (path.path.empty()) return {};
   const auto [parent, name] = split_path(path.path);
   if (planned.attributes.type == FileType::kDirectory) {
-    WALFS_ASSIGN(const FileDescriptor directory, open_beneath(parent, O_RDONLY | O_DIRECTORY));
-    if (::mkdirat(directory.get(), name.c_str(), 0700) != 0) {
+    WALFS_ASSIGN(const FileDescriptor directory,
+                 open_restored(directory_, parent, O_RDONLY | O_DIRECTORY));
+    if (::mkdirat(directory.get(), name.c_str(), 0700) != 0 && errno != EEXIST) {
       return error_from_errno("cannot restore " + path.path, errno);
     }
     return {};
   }
   if (planned.attributes.type != FileType::kRegular || files_.contains(path.id)) return {};
-  WALFS_ASSIGN(const FileDescriptor file, open_beneath(path.path, O_RDWR | O_CREAT | O_EXCL, 0600));
-  if (::ftruncate(file.get(), static_cast<off_t>(planned.size)) != 0) {
-    return error_from_errno("cannot restore " + path.path, errno);
-  }
+  return create_file(path, planned);
+}
+
+Status RestoredTree::create_file(const PlannedPath& path, const PlannedFile& planned) {
   auto entry = std::make_unique<File>();
   entry->path = path.path;
   entry->planned = &planned;
+  WALFS_ASSIGN(const FileDescriptor file,
+               open_restored(directory_, path.path, O_RDWR | O_CREAT, 0600));
+  struct stat found {};
+  bool resized = ::fstat(file.get(), &found) == 0 &&
+                 ::ftruncate(file.get(), static_cast<off_t>(planned.size)) == 0;
+  entry->earlier = resized && found.st_size != 0 && planned.size != 0;
+  if (entry->earlier && !clear_unplanned(file.get(), planned)) {
+    entry->earlier = false;
+    resized = ::ftruncate(file.get(), 0) == 0 &&
+              ::ftruncate(file.get(), static_cast<off_t>(planned.size)) == 0;
+  }
+  if (!resized) return error_from_errno("cannot restore " + path.path, errno);
   files_.emplace(path.id, std::move(entry));
   return {};
 }
 
-Result<std::shared_ptr<FileDescriptor>> RestoredTree::open_for_writing(File& file) {
+Result<std::shared_ptr<FileDescriptor>> RestoredTree::open_file(File& file) {
   constexpr size_t kOpenMax = 64;
   const std::scoped_lock lock(mutex_);
   if (file.opened == nullptr) {
-    WALFS_ASSIGN(FileDescriptor fd, open_beneath(file.path, O_WRONLY));
+    WALFS_ASSIGN(FileDescriptor fd, open_restored(directory_, file.path, O_RDWR));
     file.opened = std::make_shared<FileDescriptor>(std::move(fd));
     opened_.push_back(&file);
     if (opened_.size() > kOpenMax) {
@@ -108,8 +105,8 @@ Result<std::shared_ptr<FileDescriptor>> RestoredTree::open_for_writing(File& fil
   return file.opened;
 }
 
-Status RestoredTree::write_block(FileId id, uint64_t index, ByteView data,
-                                 std::optional<uint64_t> hash) {
+Result<uint64_t> RestoredTree::write_block(FileId id, uint64_t index, ByteView data,
+                                           std::optional<uint64_t> hash) {
   File& file = *files_.at(id);
   const uint32_t block_size = file.planned->block_size;
   const uint64_t offset = index * block_size;
@@ -119,9 +116,17 @@ Status RestoredTree::write_block(FileId id, uint64_t index, ByteView data,
                                      file.path + " fails its checksum"};
   }
   file.checksum += actual;
-  if (actual == kZeroBlockHash || offset >= file.planned->size) return {};
-  const uint64_t size = std::min<uint64_t>(data.size(), file.planned->size - offset);
-  WALFS_ASSIGN(const auto fd, open_for_writing(file));
+  const bool is_zero_already = actual == kZeroBlockHash && !file.earlier;
+  if (is_zero_already || offset >= file.planned->size) return actual;
+  Bytes padded;
+  const uint64_t whole = stored_block_size(index, block_size, file.planned->size);
+  if (file.earlier && data.size() < whole) {
+    padded.assign(data.begin(), data.end());
+    padded.resize(whole);
+    data = padded;
+  }
+  const uint64_t size = std::min<uint64_t>(data.size(), whole);
+  WALFS_ASSIGN(const auto fd, open_file(file));
   uint64_t done = 0;
   while (done < size) {
     const ssize_t n =
@@ -130,7 +135,21 @@ Status RestoredTree::write_block(FileId id, uint64_t index, ByteView data,
     if (n < 0) return error_from_errno("cannot write " + file.path, errno);
     done += static_cast<uint64_t>(n);
   }
-  return {};
+  return actual;
+}
+
+Result<uint64_t> RestoredTree::hash_of_block(FileId id, uint64_t index) {
+  File& file = *files_.at(id);
+  const uint32_t block_size = file.planned->block_size;
+  Bytes content(stored_block_size(index, block_size, file.planned->size));
+  if (file.earlier) {
+    WALFS_ASSIGN(const auto fd, open_file(file));
+    // What cannot be read counts as zeros: then it is fetched again.
+    const ssize_t n =
+        ::pread(fd->get(), content.data(), content.size(), static_cast<off_t>(index * block_size));
+    std::fill(content.begin() + std::max<ssize_t>(n, 0), content.end(), uint8_t{0});
+  }
+  return block_hash(index, content, block_size);
 }
 
 Status RestoredTree::verify() const {
@@ -143,47 +162,6 @@ Status RestoredTree::verify() const {
   return {};
 }
 
-Status RestoredTree::create_special(const std::string& path, const Attributes& attributes) {
-  const auto [parent, name] = split_path(path);
-  WALFS_ASSIGN(const FileDescriptor directory, open_beneath(parent, O_RDONLY | O_DIRECTORY));
-  const int failed =
-      attributes.type == FileType::kSymlink
-          ? ::symlinkat(attributes.symlink_target.c_str(), directory.get(), name.c_str())
-          : ::mknodat(directory.get(), name.c_str(), type_bits(attributes.type) | 0600,
-                      static_cast<dev_t>(attributes.rdev));
-  if (failed != 0) return error_from_errno("cannot restore " + path, errno);
-  return {};
-}
-
-Status RestoredTree::set_attributes(const std::string& path, const Attributes& attributes) {
-  const auto fail = [&](const char* what) {
-    return error_from_errno(std::string("cannot set ") + what + " of " + path, errno);
-  };
-  WALFS_ASSIGN(const FileDescriptor file, open_beneath(path, O_PATH));
-  if (::fchownat(file.get(), "", attributes.uid, attributes.gid,
-                 AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) != 0) {
-    return fail("the owner");
-  }
-  // An O_PATH descriptor has no name of its own but this one.
-  const std::string alias = "/proc/self/fd/" + std::to_string(file.get());
-  const bool is_symlink = attributes.type == FileType::kSymlink;
-  if (!is_symlink && ::chmod(alias.c_str(), attributes.mode) != 0) return fail("the mode");
-  for (const auto& [name, value] : attributes.xattrs) {
-    if (is_symlink)
-      break;  // Only trusted.* and security.* can be there; no call reaches them by descriptor.
-    if (::setxattr(alias.c_str(), name.c_str(), value.data(), value.size(), 0) != 0) {
-      return fail("an extended attribute");
-    }
-  }
-  const struct timespec time = to_timespec(attributes.mtime_ns);
-  const struct timespec times[2] = {time, time};
-  if (::utimensat(file.get(), "", times, AT_EMPTY_PATH) != 0 &&
-      ::utimensat(AT_FDCWD, alias.c_str(), times, 0) != 0 && !is_symlink) {
-    return fail("the times");
-  }
-  return {};
-}
-
 Status RestoredTree::finish() {
   std::map<FileId, std::string> made;
   for (const auto& [id, file] : files_) made.emplace(id, file->path);
@@ -192,10 +170,11 @@ Status RestoredTree::finish() {
     if (path.path.empty() || planned.attributes.type == FileType::kDirectory) continue;
     const auto [first, added] = made.emplace(path.id, path.path);
     if (added) {
-      WALFS_TRY(create_special(path.path, planned.attributes));
+      WALFS_TRY(create_special(directory_, path.path, planned.attributes));
     } else if (first->second != path.path) {
       const auto [parent, name] = split_path(path.path);
-      WALFS_ASSIGN(const FileDescriptor directory, open_beneath(parent, O_RDONLY | O_DIRECTORY));
+      WALFS_ASSIGN(const FileDescriptor directory,
+                   open_restored(directory_, parent, O_RDONLY | O_DIRECTORY));
       if (::linkat(directory_, first->second.c_str(), directory.get(), name.c_str(), 0) != 0) {
         return error_from_errno("cannot restore the hard link " + path.path, errno);
       }
@@ -203,7 +182,7 @@ Status RestoredTree::finish() {
   }
   // Children before their directories, whose times would change again otherwise.
   for (auto path = paths_.rbegin(); path != paths_.rend(); ++path) {
-    WALFS_TRY(set_attributes(path->path, plan_.files.at(path->id).attributes));
+    WALFS_TRY(set_attributes(directory_, path->path, plan_.files.at(path->id).attributes));
   }
   if (::syncfs(directory_) != 0) return error_from_errno("cannot flush the restored files", errno);
   return {};

@@ -20,14 +20,21 @@ namespace walfs {
 
 class RestoredTree {
  public:
-  // `directory` is an open, empty directory; paths are those of plan_paths, perhaps fewer. Both
-  // outlive the tree.
+  // `directory` is an open directory, which may hold what keep_what_is_planned (see
+  // restore_leftovers.h) has kept; paths are those of plan_paths, perhaps fewer. Both outlive the
+  // tree.
   RestoredTree(int directory, const RestorePlan& plan, const std::vector<PlannedPath>& paths);
 
-  // Directories and empty files at their full size.
+  // Directories and files at their full size. Where the plan has no block, they have zeros.
   Status create();
-  // Writes content of a block of a file, after checking it if `hash` is given. Thread-safe.
-  Status write_block(FileId id, uint64_t index, ByteView data, std::optional<uint64_t> hash);
+  // Writes content of a block of a file, after checking it if `hash` is given, and counts it for
+  // the file's checksum. Gives its hash. Thread-safe.
+  Result<uint64_t> write_block(FileId id, uint64_t index, ByteView data,
+                               std::optional<uint64_t> hash);
+  // Of a block that may be there from an earlier restore. Thread-safe.
+  Result<uint64_t> hash_of_block(FileId id, uint64_t index);
+  // Counts a block that is there already.
+  void count_block(FileId id, uint64_t hash) { files_.at(id)->checksum += hash; }
   // Compares the checksum of every file with the plan.
   Status verify() const;
   // Links, special files and attributes; afterwards the tree is complete.
@@ -39,15 +46,14 @@ class RestoredTree {
   struct File {
     std::string path;
     const PlannedFile* planned = nullptr;
+    bool earlier = false;  // It may have content already.
     std::atomic<uint64_t> checksum{0};
     std::shared_ptr<FileDescriptor> opened;  // Under mutex_.
   };
-  Result<FileDescriptor> open_beneath(const std::string& path, int flags, mode_t mode = 0) const;
-  // The file for writing; it stays open for the blocks that follow.
-  Result<std::shared_ptr<FileDescriptor>> open_for_writing(File& file);
+  // The file; it stays open for the blocks that follow.
+  Result<std::shared_ptr<FileDescriptor>> open_file(File& file);
   Status create_one(const PlannedPath& path);
-  Status create_special(const std::string& path, const Attributes& attributes);
-  Status set_attributes(const std::string& path, const Attributes& attributes);
+  Status create_file(const PlannedPath& path, const PlannedFile& planned);
 
   int directory_;
   const RestorePlan& plan_;

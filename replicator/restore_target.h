@@ -1,5 +1,6 @@
 // The directory that a restore makes: a new one beside the target, which takes its place at the
-// end.
+// end. It stands in a private directory TARGET.restoring, as `files`, beside the notes of what was
+// fetched (restore_proofs.h); what an interrupted restore leaves there is found by the next one.
 #pragma once
 
 #include <string>
@@ -9,27 +10,44 @@
 
 namespace walfs {
 
+// The target as an absolute path whose parent is there, with all symbolic links resolved.
+Result<std::string> restore_target_path(const std::string& path);
+
 class RestoreDirectory {
  public:
   // Checks that `path` can be restored to: not there yet, empty, or anything with `force`; and
   // neither a mount point nor a place inside a walfs mount. Changes nothing.
   static Result<RestoreDirectory> open(const std::string& path, bool force);
   RestoreDirectory(RestoreDirectory&&) noexcept = default;
-  // Removes the new directory unless it was committed.
+  // Removes the new directory unless it was committed or is to be kept.
   ~RestoreDirectory();
 
-  Status begin();  // Makes the new directory.
-  int fd() const { return fd_.get(); }
+  // Makes the new directory. kConflict if another restore of this target is under way, or if
+  // something else has the name.
+  Status begin();
+  // In it there may be what an earlier restore has left, unless that was removed.
+  int fd() const { return files_.get(); }
+  std::string files_path() const { return temporary_ + "/files"; }
+  bool has_earlier_content() const { return has_earlier_content_; }
+  Status remove_earlier_content();
+  // Where an earlier restore has noted what it fetched, and this one does; open for both.
+  Result<FileDescriptor> open_proofs() const;
+  // For a restore that fails and may go on another time. Says where it is then.
+  const std::string& keep();
   // Puts the new directory in the target's place; what stood there is removed afterwards.
   Status commit();
 
  private:
   RestoreDirectory() = default;
+  Status open_temporary();
   Status step_aside_and_rename();
   std::string path_;       // Absolute.
-  std::string temporary_;  // "" before begin and after commit.
+  std::string temporary_;  // TARGET.restoring; "" before begin, and if nothing is to be removed.
   bool exists_ = false;
-  FileDescriptor fd_;
+  bool has_earlier_content_ = false;
+  bool keep_ = false;
+  FileDescriptor lock_;   // The temporary directory, locked while it is used.
+  FileDescriptor files_;  // What takes the target's place.
 };
 
 }  // namespace walfs

@@ -236,44 +236,7 @@ class Verifier {
   Bytes cached_;
 };
 
-Result<std::vector<Route>> usable_routes(const Store& store, const ReplicaListing& listing) {
-  std::vector<Route> routes = find_routes(listing);
-  if (routes.empty()) {
-    return Error{Errc::kNothingThere, "the replica at " + store.describe() +
-                                          " is not complete yet: its first upload has not ended"};
-  }
-  return routes;
-}
-
 }  // namespace
-
-Result<std::vector<HistoryPoint>> read_history(Store& store) {
-  WALFS_ASSIGN(const ReplicaListing listing, list_replica(store));
-  WALFS_ASSIGN(const std::vector<Route> routes, usable_routes(store, listing));
-  std::vector<HistoryPoint> points;
-  std::set<Position> seen;
-  for (const Route& route : routes) {
-    if (is_point(route.snapshot)) {
-      WALFS_ASSIGN(const Snapshot snapshot, load_snapshot(store, route.snapshot));
-      if (seen.insert(snapshot.range.last).second)
-        points.push_back({snapshot.range.last, snapshot.time_ns});
-    }
-    for (const StoredObject& segment : route.segments) {
-      if (segment.range.last < route.snapshot.range.last || seen.contains(segment.range.last))
-        continue;
-      WALFS_ASSIGN(const SegmentIndex index, load_segment_index(store, segment));
-      for (const Point& point : index.points) {
-        if (point.partial || point.position < route.snapshot.range.last ||
-            !seen.insert(point.position).second)
-          continue;
-        points.push_back({point.position, point.time_ns});
-      }
-    }
-  }
-  std::sort(points.begin(), points.end(),
-            [](const HistoryPoint& a, const HistoryPoint& b) { return a.position < b.position; });
-  return points;
-}
 
 Result<VerifyReport> verify_replica(Store& store) {
   WALFS_ASSIGN(const ReplicaListing listing, list_replica(store));

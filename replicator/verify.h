@@ -1,4 +1,4 @@
-// What a replica holds, and whether all of it is right.
+// Whether all that a replica holds is right.
 #pragma once
 
 #include <string>
@@ -10,14 +10,6 @@
 #include "replicator/stores/store.h"
 
 namespace walfs {
-
-struct HistoryPoint {
-  Position position;
-  int64_t time_ns = 0;
-};
-
-// All points that can be restored, in order. Reads the indexes of all segments.
-Result<std::vector<HistoryPoint>> read_history(Store& store);
 
 struct VerifyReport {
   uint64_t objects = 0;

@@ -229,13 +229,24 @@ CLI::App* add_restore(CLI::App& app, Arguments& arguments) {
   command->add_option("--only", restore.only,
                       "Only paths that match this pattern (may be given several times)");
   command->add_flag("--force", restore.force, "Replace a directory that is not empty");
+  command->add_flag("--dry-run", restore.dry_run,
+                    "Only say what would be restored, and how much would be fetched");
+  command->add_flag("--follow", restore.follow,
+                    "Go on with what is committed from then on, until a signal ends it");
+  command
+      ->add_option("--poll-interval", restore.poll_interval_ms,
+                   "With --follow: how often the store is asked")
+      ->transform(duration_ms())
+      ->default_str("10s")
+      ->check(CLI::Range(int64_t{100}, int64_t{86400000}));
   command->add_flag("--json", restore.json, "Answer in JSON, for programs");
   add_credentials(*command, restore.credentials_file);
   command->footer(
       "Examples:\n"
       "  walfs restore file:///backup/app /srv/app\n"
       "  walfs restore s3://bucket/app /tmp/look --at 2026-03-01T12:30:05Z --only 'db/*'\n"
-      "  walfs restore s3://bucket/app /tmp/look --at '2 hours ago'\n"
+      "  walfs restore s3://bucket/app /tmp/look --at '2 hours ago' --dry-run\n"
+      "  walfs restore s3://bucket/app /srv/standby --follow\n"
       "  walfs restore s3://bucket/app.db /srv/app     # from a replica of Litestream");
   return command;
 }

@@ -16,6 +16,9 @@ struct RestoreArguments {
   std::string at;  // RFC 3339 time or position; empty = newest.
   std::vector<std::string> only;
   bool force = false;
+  bool dry_run = false;
+  bool follow = false;
+  int64_t poll_interval_ms = 10000;  // With follow: how often the store is asked.
   bool json = false;
   std::string credentials_file;
 };

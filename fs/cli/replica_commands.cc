@@ -1,8 +1,4 @@
-// restore, history and verify: what can be done with a replica alone.
-#include <unistd.h>
-
-#include <atomic>
-#include <csignal>
+// history and verify: what a replica holds, and whether all of it is there.
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -10,9 +6,9 @@
 #include "fs/cli/litestream_commands.h"
 #include "fs/cli/replica_arguments.h"
 #include "fs/cli/size.h"
+#include "replicator/history.h"
 #include "replicator/litestream/listing.h"
 #include "replicator/replica.h"
-#include "replicator/restore.h"
 #include "replicator/stores/store.h"
 #include "replicator/time.h"
 #include "replicator/verify.h"
@@ -23,86 +19,74 @@ namespace {
 using litestream::ReplicaKind;
 using nlohmann::json;
 
-std::atomic<bool> interrupted{false};
-
-void on_interrupt(int) {
-  interrupted = true;
+void print(const json& answer) {
+  std::printf("%s\n", answer.dump(2, ' ', false, json::error_handler_t::replace).c_str());
 }
 
-// One line that is drawn over itself.
-void draw_progress(const RestoreProgress& progress) {
-  constexpr int kWidth = 40;
-  static int drawn = -1;
-  const int percent = progress.bytes_total == 0
-                          ? 100
-                          : static_cast<int>(progress.bytes_done * 100 / progress.bytes_total);
-  if (percent == drawn) return;
-  drawn = percent;
-  const int filled = percent * kWidth / 100;
-  std::fprintf(stderr, "\r  [%.*s%*s] %3d %% of %lu MiB", filled,
-               "########################################", kWidth - filled, "", percent,
-               static_cast<unsigned long>(progress.bytes_total >> 20));
-  if (percent == 100) std::fprintf(stderr, "\n");
+json to_json(const std::vector<PositionRange>& ranges) {
+  json list = json::array();
+  for (const PositionRange& range : ranges)
+    list.push_back({{"first", range.first.to_string()}, {"last", range.last.to_string()}});
+  return list;
+}
+
+json to_json(const History& history, const std::string& replica) {
+  json list = json::array();
+  for (const HistoryPoint& point : history.points) {
+    list.push_back({{"position", point.position.to_string()},
+                    {"time", format_time(point.time_ns)},
+                    {"bytes", point.bytes},
+                    {"databases", point.databases},
+                    {"files", point.files}});
+  }
+  return {{"replica", replica},
+          {"points", std::move(list)},
+          {"lost", to_json(history.lost)},
+          {"segments", history.segments},
+          {"snapshots", history.snapshots},
+          {"bytes", history.bytes}};
+}
+
+// "12 KiB in 1 database, 2 files".
+std::string describe_changes(const HistoryPoint& point) {
+  std::string text = describe_size(point.bytes);
+  if (point.databases != 0) text += " in " + count_of(point.databases, "database");
+  if (point.files != 0)
+    text += (point.databases != 0 ? ", " : " in ") + count_of(point.files, "file");
+  return text;
+}
+
+void print_history(const History& history, const std::string& replica) {
+  std::printf("%s can be restored from %s: %s and %s, %s without the chunks\n",
+              count_of(history.points.size(), "point").c_str(), replica.c_str(),
+              count_of(history.segments, "segment").c_str(),
+              count_of(history.snapshots, "snapshot").c_str(),
+              describe_size(history.bytes).c_str());
+  for (const HistoryPoint& point : history.points) {
+    std::printf("  %s  %s  %s\n", point.position.to_string().c_str(),
+                format_time(point.time_ns).c_str(), describe_changes(point).c_str());
+  }
+  for (const PositionRange& range : history.lost)
+    std::printf("LOST     points %s to %s, behind a gap in the log\n",
+                range.first.to_string().c_str(), range.last.to_string().c_str());
 }
 
 }  // namespace
-
-Status run_restore_command(const RestoreArguments& arguments) {
-  RestoreOptions options;
-  WALFS_ASSIGN(options.target, parse_target(arguments.at));
-  options.only = arguments.only;
-  options.force = arguments.force;
-  options.cancelled = &interrupted;
-  if (::isatty(STDERR_FILENO) == 1 && !arguments.json) options.progress = draw_progress;
-  WALFS_ASSIGN(const auto store, open_replica(arguments.url, arguments.credentials_file));
-  std::signal(SIGINT, on_interrupt);
-  std::signal(SIGTERM, on_interrupt);
-  WALFS_ASSIGN(const ReplicaKind kind, litestream::recognise_replica(*store));
-  if (kind == ReplicaKind::kLitestream) return restore_from_litestream(*store, arguments, options);
-  WALFS_ASSIGN(const RestoreReport report, restore(*store, arguments.directory, options));
-  if (arguments.json) {
-    const json answer = {{"position", report.position.to_string()},
-                         {"time", format_time(report.time_ns)},
-                         {"files", report.files},
-                         {"databases", report.databases},
-                         {"bytes", report.bytes},
-                         {"directory", arguments.directory}};
-    std::printf("%s\n", answer.dump(2, ' ', false, json::error_handler_t::replace).c_str());
-  } else {
-    std::printf("restored %s (%s, %s) to %s, as of %s (position %s); every checksum is right\n",
-                count_of(report.files, "file").c_str(),
-                count_of(report.databases, "database").c_str(),
-                count_of(report.bytes, "byte").c_str(), arguments.directory.c_str(),
-                format_time(report.time_ns).c_str(), report.position.to_string().c_str());
-  }
-  return {};
-}
 
 Status run_history_command(const std::string& url, const std::string& credentials_file,
                            bool as_json) {
   WALFS_ASSIGN(const auto store, open_replica(url, credentials_file));
   WALFS_ASSIGN(const ReplicaKind kind, litestream::recognise_replica(*store));
   if (kind == ReplicaKind::kLitestream) return print_litestream_history(*store, as_json);
-  WALFS_ASSIGN(const std::vector<HistoryPoint> points, read_history(*store));
-  if (points.empty()) {
+  WALFS_ASSIGN(const History history, read_history(*store));
+  if (history.points.empty()) {
     return Error{Errc::kNothingThere, "nothing can be restored from " + store->describe() +
                                           " yet: its first upload has not ended"};
   }
   if (as_json) {
-    json list = json::array();
-    for (const HistoryPoint& point : points) {
-      list.push_back(
-          {{"position", point.position.to_string()}, {"time", format_time(point.time_ns)}});
-    }
-    const json answer = {{"replica", store->describe()}, {"points", std::move(list)}};
-    std::printf("%s\n", answer.dump(2, ' ', false, json::error_handler_t::replace).c_str());
-    return {};
-  }
-  std::printf("%s can be restored from %s\n", count_of(points.size(), "point").c_str(),
-              store->describe().c_str());
-  for (const HistoryPoint& point : points) {
-    std::printf("  %s  %s\n", point.position.to_string().c_str(),
-                format_time(point.time_ns).c_str());
+    print(to_json(history, store->describe()));
+  } else {
+    print_history(history, store->describe());
   }
   return {};
 }
@@ -118,15 +102,12 @@ Status run_verify_command(const std::string& url, const std::string& credentials
   }
   WALFS_ASSIGN(const VerifyReport report, verify_replica(*store));
   if (as_json) {
-    json answer = {{"objects", report.objects},
-                   {"bytes", report.bytes},
-                   {"points", report.points},
-                   {"damaged", report.damaged},
-                   {"lost", json::array()}};
-    for (const PositionRange& range : report.lost)
-      answer["lost"].push_back(
-          {{"first", range.first.to_string()}, {"last", range.last.to_string()}});
-    std::printf("%s\n", answer.dump(2, ' ', false, json::error_handler_t::replace).c_str());
+    const json answer = {{"objects", report.objects},
+                         {"bytes", report.bytes},
+                         {"points", report.points},
+                         {"damaged", report.damaged},
+                         {"lost", to_json(report.lost)}};
+    print(answer);
   } else {
     for (const std::string& what : report.damaged) std::printf("DAMAGED  %s\n", what.c_str());
     for (const PositionRange& range : report.lost)

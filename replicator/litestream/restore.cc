@@ -65,6 +65,7 @@ Result<RestoredDatabase> restore_database(Store& store, const std::string& name,
   WALFS_ASSIGN(RestoreDirectory target, RestoreDirectory::open(directory, options.force));
   WALFS_ASSIGN(Choice choice, choose(store, options));
   WALFS_TRY(target.begin());
+  WALFS_TRY(target.remove_earlier_content());
   WALFS_ASSIGN(DatabaseFile database, DatabaseFile::create(target.fd(), name));
   RestoredDatabase restored;
   if (choice.wal) {

@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <memory>
 
-#include "replicator/stores/beneath.h"
+#include "replicator/base/beneath.h"
 #include "replicator/stores/object_key.h"
 
 namespace walfs {

@@ -10,8 +10,8 @@
 #include <cstdio>
 #include <ctime>
 
+#include "replicator/base/beneath.h"
 #include "replicator/base/digest.h"
-#include "replicator/stores/beneath.h"
 #include "replicator/stores/file_list.h"
 #include "replicator/stores/object_body.h"
 #include "replicator/stores/object_key.h"

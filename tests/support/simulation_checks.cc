@@ -1,11 +1,12 @@
 // What there was, and what comes back.
+#include "replicator/verify.h"
 #include "tests/support/simulation.h"
 
 namespace walfs::test {
 
 bool Simulation::restorable() {
   const auto history = read_history(cloud_);
-  return history.ok() && !history->empty();
+  return history.ok() && !history->points.empty();
 }
 
 std::string Simulation::restore_newest() {
@@ -132,7 +133,8 @@ void Simulation::check_points() {
   ASSERT_TRUE(history.ok()) << history.error().message;
   for (int i = 0; i < 6 && !failed(); ++i) {
     RestoreOptions options;
-    options.target.position = (*history)[pick(static_cast<uint32_t>(history->size()))].position;
+    options.target.position =
+        history->points[pick(static_cast<uint32_t>(history->points.size()))].position;
     const std::string target = restore_at(options);
     if (!failed()) expect_restored(target, Moment{}, options.target.position->to_string());
   }

@@ -21,10 +21,10 @@
 #include "fs/tracking/tree_scan.h"
 #include "replicator/claims.h"
 #include "replicator/compactor.h"
+#include "replicator/history.h"
 #include "replicator/restore.h"
 #include "replicator/time.h"
 #include "replicator/uploader.h"
-#include "replicator/verify.h"
 #include "replicator/writer.h"
 #include "tests/support/memory_store.h"
 #include "tests/support/scratch_directory.h"
@@ -265,7 +265,7 @@ class TrackedDirectory {
     EXPECT_TRUE(history.ok()) << history.error().message;
     std::vector<Position> found;
     if (history.ok())
-      for (const HistoryPoint& point : *history) found.push_back(point.position);
+      for (const HistoryPoint& point : history->points) found.push_back(point.position);
     return found;
   }
   // The path of a new directory.

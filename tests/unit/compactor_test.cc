@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "replicator/history.h"
 #include "replicator/restore.h"
 #include "replicator/verify.h"
 #include "tests/support/replica_builder.h"
@@ -54,8 +55,8 @@ class CompactorTest : public ::testing::Test {
   void expect_every_point() {
     const auto history = read_history(store_);
     ASSERT_TRUE(history.ok()) << history.error().message;
-    ASSERT_EQ(history->size(), builder_.last().sequence() - 1);
-    for (const HistoryPoint& point : *history) {
+    ASSERT_EQ(history->points.size(), builder_.last().sequence() - 1);
+    for (const HistoryPoint& point : history->points) {
       EXPECT_EQ(point.time_ns, test::ReplicaBuilder::time_of(point.position));
       RestoreTarget target;
       target.position = point.position;
@@ -69,7 +70,7 @@ class CompactorTest : public ::testing::Test {
     const auto report = verify_replica(store_);
     ASSERT_TRUE(report.ok()) << report.error().message;
     EXPECT_THAT(report->damaged, ::testing::IsEmpty());
-    EXPECT_EQ(report->points, history->size());
+    EXPECT_EQ(report->points, history->points.size());
   }
 
   test::SimulatedClock clock_;

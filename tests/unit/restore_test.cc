@@ -7,55 +7,18 @@
 #include <sys/xattr.h>
 
 #include "tests/support/replica_builder.h"
+#include "tests/support/restored_model.h"
 #include "tests/support/scratch_directory.h"
 
 namespace walfs {
 namespace {
 
 namespace fs = std::filesystem;
-using test::Model;
-using test::ModelFile;
+using test::expect_tree;
+using test::names_in;
 using test::read_whole;
 using ::testing::HasSubstr;
 using ::testing::UnorderedElementsAre;
-
-// Compares a restored tree with the model, directory by directory.
-void expect_tree(const Model& model, FileId id, const std::string& path) {
-  const ModelFile& file = model.files.at(id);
-  struct stat attributes {};
-  ASSERT_EQ(::lstat(path.c_str(), &attributes), 0) << path;
-  const int64_t mtime = attributes.st_mtim.tv_sec * 1'000'000'000 + attributes.st_mtim.tv_nsec;
-  EXPECT_EQ(mtime, file.attributes.mtime_ns) << path;
-  if (file.attributes.type == FileType::kSymlink) {
-    EXPECT_EQ(fs::read_symlink(path), file.attributes.symlink_target);
-    return;
-  }
-  EXPECT_EQ(attributes.st_mode & 07777, file.attributes.mode) << path;
-  if (file.attributes.type == FileType::kRegular) {
-    EXPECT_EQ(read_whole(path), file.content) << path;
-    return;
-  }
-  ASSERT_TRUE(S_ISDIR(attributes.st_mode)) << path;
-  std::map<std::string, FileId> names;
-  for (const auto& [entry, child] : model.entries) {
-    if (entry.first == id) names[entry.second] = child;
-  }
-  size_t found = 0;
-  for (const auto& entry : fs::directory_iterator(path)) {
-    ASSERT_TRUE(names.contains(entry.path().filename())) << entry.path();
-    ++found;
-  }
-  EXPECT_EQ(found, names.size()) << path;
-  for (const auto& [name, child] : names) expect_tree(model, child, path + "/" + name);
-}
-
-std::vector<std::string> names_in(const std::string& path) {
-  std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(path)) {
-    names.push_back(entry.path().filename());
-  }
-  return names;
-}
 
 class RestoreTest : public ::testing::Test {
  protected:
@@ -297,16 +260,6 @@ TEST_F(SmallReplica, IsNotRestoredWhenItIsCancelled) {
   const auto report = restore(store_, target(), options);
   ASSERT_FALSE(report.ok());
   EXPECT_EQ(report.error().code, Errc::kCancelled);
-  expect_untouched();
-}
-
-TEST_F(SmallReplica, CanBeCancelledBetweenObjects) {
-  std::atomic<bool> cancelled{false};
-  RestoreOptions options;
-  options.threads = 1;
-  options.cancelled = &cancelled;
-  options.progress = [&](const RestoreProgress&) { cancelled = true; };
-  EXPECT_EQ(restore(store_, target(), options).error().code, Errc::kCancelled);
   expect_untouched();
 }
 

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "replicator/replica.h"
+#include "replicator/verify.h"
 #include "tests/support/simulated_store.h"
 #include "tests/support/tracked_databases.h"
 

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "fs/tracking/content_scan.h"
+#include "replicator/verify.h"
 #include "tests/support/tracked_databases.h"
 
 namespace walfs::test {

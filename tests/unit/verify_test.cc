@@ -166,23 +166,9 @@ TEST_F(Verify, PartialPointsAreReadAndNotCounted) {
   const VerifyReport report = verify();
   EXPECT_THAT(report.damaged, IsEmpty());
   EXPECT_EQ(report.points, 30U);
-  const auto history = read_history(store_);
-  ASSERT_TRUE(history.ok());
-  EXPECT_EQ(history->size(), 30U);
-  EXPECT_EQ(history->back().position, at(32));
   const std::string last = segment_key({at(32), at(33)});
   store_.flip(last, store_.objects().at(last).size() - 1);
   EXPECT_THAT(verify().damaged, Contains(HasSubstr(last)));
-}
-
-TEST_F(Verify, HistoryListsEveryPointThatCanBeRestoredOnceAndInOrder) {
-  const auto history = read_history(store_);
-  ASSERT_TRUE(history.ok());
-  ASSERT_EQ(history->size(), 29U);
-  for (size_t i = 0; i < history->size(); ++i) {
-    EXPECT_EQ((*history)[i].position, at(i + 2));
-    EXPECT_EQ((*history)[i].time_ns, test::ReplicaBuilder::time_of(at(i + 2)));
-  }
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "replicator/stores/beneath.h"
+#include "replicator/base/beneath.h"
 
 #include <fcntl.h>
 #include <linux/openat2.h>

@@ -1,0 +1,170 @@
+#include "replicator/follow.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <utility>
+
+#include "replicator/restore.h"
+#include "replicator/restore_target.h"
+
+namespace walfs {
+namespace {
+
+constexpr const char* kContents = "contents";
+constexpr const char* kFiles = "files";
+
+Error must_restore_anew(const std::string& why) {
+  return {Errc::kConflict, "the log does not go on from what was restored: " + why};
+}
+
+}  // namespace
+
+// A segment's data, fetched as a whole into a file without a name.
+class Follower::Segment {
+ public:
+  static Result<std::shared_ptr<Segment>> fetch(Store& store, const StoredObject& stored,
+                                                const std::string& directory) {
+    auto segment = std::make_shared<Segment>();
+    WALFS_ASSIGN(segment->index_, load_segment_index(store, stored));
+    segment->file_ =
+        FileDescriptor(::open(directory.c_str(), O_RDWR | O_TMPFILE | O_CLOEXEC, 0600));
+    if (!segment->file_.valid())
+      return error_from_errno("cannot create a file in " + directory, errno);
+    const std::string key = segment_key(stored.range, stored.level);
+    for (const auto& frame : segment->index_.frames) {
+      WALFS_ASSIGN(const Bytes object, store.get_range(key, {frame.offset, frame.stored_size}));
+      WALFS_ASSIGN(const Bytes raw, decode_frame(key, frame, object));
+      if (::pwrite(segment->file_.get(), raw.data(), raw.size(),
+                   static_cast<off_t>(frame.data_start)) != static_cast<ssize_t>(raw.size()))
+        return error_from_errno("cannot write to " + directory, errno);
+    }
+    return segment;
+  }
+
+  std::vector<Point> take_points() { return std::move(index_.points); }
+  Result<Bytes> read(const BlockChange& block, uint64_t size) const {
+    Bytes bytes(size);
+    if (::pread(file_.get(), bytes.data(), size, static_cast<off_t>(block.data_offset)) !=
+        static_cast<ssize_t>(size))
+      return Error{Errc::kDamaged, "the replica is damaged: a block lies outside of its segment"};
+    return bytes;
+  }
+
+ private:
+  SegmentIndex index_;
+  FileDescriptor file_;
+};
+
+Result<FollowPlace> FollowPlace::claim(const std::string& directory) {
+  WALFS_ASSIGN(std::string absolute, restore_target_path(directory));
+  FollowPlace place(std::move(absolute));
+  const std::string name = place.directory_ + ".following";
+  if (::mkdir(name.c_str(), 0700) != 0 && errno != EEXIST)
+    return error_from_errno("cannot create " + name, errno);
+  FileDescriptor lock(::open(name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!lock.valid()) return error_from_errno("cannot open " + name, errno);
+  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
+    return Error{Errc::kConflict, "another restore follows with " + place.directory_};
+  place.lock_ = std::move(lock);
+  WALFS_TRY(place.clear());
+  return place;
+}
+
+FollowPlace::~FollowPlace() {
+  if (!lock_.valid()) return;
+  std::error_code ignored;
+  std::filesystem::remove_all(path(kContents), ignored);
+  std::filesystem::remove_all(path(kFiles), ignored);
+  std::filesystem::remove(path(""), ignored);
+}
+
+Status FollowPlace::clear() {
+  for (const char* name : {kContents, kFiles}) {
+    std::error_code failed;
+    std::filesystem::remove_all(path(name), failed);
+    if (failed) return error_from_errno("cannot clear " + path(name), failed.value());
+    if (::mkdir(path(name).c_str(), 0700) != 0)
+      return error_from_errno("cannot create " + path(name), errno);
+  }
+  return {};
+}
+
+Result<Follower> Follower::start(Store& store, FollowPlace& place, Position position) {
+  WALFS_TRY(place.clear());
+  Follower follower(store, place);
+  RestoreTarget target;
+  target.position = position;
+  WALFS_ASSIGN(RoutedPlan routed, make_restore_plan(store, target));
+  follower.position_ = follower.seen_ = routed.plan.position;
+  follower.time_ns_ = routed.plan.time_ns;
+  WALFS_ASSIGN(FollowedTree tree,
+               FollowedTree::open(place.directory(), place.path(kFiles), std::move(routed.plan)));
+  follower.tree_ = std::make_unique<FollowedTree>(std::move(tree));
+  return follower;
+}
+
+Result<std::vector<StoredObject>> Follower::find_new_segments() {
+  WALFS_ASSIGN(const bool goes_on, log_goes_on(*store_, seen_));
+  if (!goes_on) return std::vector<StoredObject>();
+  WALFS_ASSIGN(const ReplicaListing replica, list_replica(*store_));
+  for (const Epoch& epoch : replica.epochs) {
+    if (epoch.number > seen_.epoch() && epoch.parent < seen_)
+      return must_restore_anew(epoch.holder + " has taken over behind an earlier point");
+  }
+  std::vector<StoredObject> found = follow_log(replica, {seen_, seen_});
+  if (!found.empty()) return found;
+  const std::vector<Route> routes = find_routes(replica);
+  const bool elsewhere =
+      !routes.empty() &&
+      (routes.back().segments.empty() ? routes.back().snapshot.range.last
+                                      : routes.back().segments.back().range.last) > seen_;
+  if (elsewhere) return must_restore_anew("it begins anew, or has a gap");
+  return found;
+}
+
+Result<bool> Follower::catch_up(const std::atomic<bool>* cancelled) {
+  const Position before = position_;
+  WALFS_ASSIGN(const std::vector<StoredObject> segments, find_new_segments());
+  for (const StoredObject& segment : segments) WALFS_TRY(add(segment, cancelled));
+  if (position_ == before) return false;
+  WALFS_TRY(tree_->flush());
+  return true;
+}
+
+Status Follower::add(const StoredObject& stored, const std::atomic<bool>* cancelled) {
+  WALFS_ASSIGN(const std::shared_ptr<Segment> segment,
+               Segment::fetch(*store_, stored, place_->path(kContents)));
+  for (Point& point : segment->take_points()) {
+    if (cancelled != nullptr && *cancelled) return Error{Errc::kCancelled, "interrupted"};
+    if (point.position > seen_) WALFS_TRY(add(std::move(point), segment));
+  }
+  return {};
+}
+
+Status Follower::add(Point point, const std::shared_ptr<Segment>& segment) {
+  const Position position = point.position;
+  held_.push_back({segment, std::move(point.changes)});
+  if (!point.partial) {
+    std::vector<PointPart> parts;
+    for (Held& held : held_) {
+      parts.push_back(
+          {std::move(held.changes), [from = held.segment](const BlockChange& block, uint64_t size) {
+             return from->read(block, size);
+           }});
+    }
+    held_.clear();
+    WALFS_TRY(tree_->apply(parts));
+    position_ = position;
+    time_ns_ = point.time_ns;
+  }
+  seen_ = position;
+  return {};
+}
+
+}  // namespace walfs

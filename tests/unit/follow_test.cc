@@ -1,0 +1,220 @@
+// Directories that follow their replica: between two calls they are what a restore would give.
+#include "replicator/follow.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <random>
+
+#include "replicator/restore.h"
+#include "tests/support/replica_builder.h"
+#include "tests/support/restored_model.h"
+#include "tests/support/scratch_directory.h"
+
+namespace walfs {
+namespace {
+
+namespace fs = std::filesystem;
+using test::Call;
+using test::expect_tree;
+using test::names_in;
+using ::testing::HasSubstr;
+using ::testing::UnorderedElementsAre;
+
+// A replica that grows, and a directory that was restored from it.
+class Followed {
+ public:
+  explicit Followed(uint32_t seed) : builder(store, seed), random_(seed) {
+    for (int i = 0; i < 5; ++i) builder.add();
+    builder.seal();
+    builder.put_snapshot(builder.start(), builder.last());
+    EXPECT_TRUE(restore(store, target(), {}).ok());
+  }
+  std::string target() const { return scratch.path("target"); }
+  Result<Follower> follow() {
+    auto claimed = FollowPlace::claim(target());
+    EXPECT_TRUE(claimed.ok());
+    place.emplace(*std::move(claimed));
+    return Follower::start(store, *place, builder.last());
+  }
+  void grow(size_t points) {
+    for (size_t i = 0; i < points; ++i) {
+      if (random_() % 4 == 0) {
+        builder.add_partial();
+      } else {
+        builder.add();
+      }
+      if (random_() % 3 == 0) builder.seal();
+    }
+    builder.seal();
+  }
+  // The directory is what it should be as of the follower's position.
+  void expect_state(const Follower& follower) {
+    expect_tree(builder.state(follower.position()), kRootId, target());
+  }
+
+  test::ScratchDirectory scratch;
+  test::MemoryStore store;
+  test::ReplicaBuilder builder;
+  std::optional<FollowPlace> place;
+
+ private:
+  std::minstd_rand random_;
+};
+
+class FollowTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_FAIL() << "owners can be given by root only";
+  }
+};
+
+TEST_F(FollowTest, BringsTheDirectoryToEachNewestPoint) {
+  for (uint32_t seed = 0; seed < 40; ++seed) {
+    SCOPED_TRACE(seed);
+    Followed followed(seed);
+    {
+      auto follower = followed.follow();
+      ASSERT_TRUE(follower.ok()) << follower.error().message;
+      for (size_t i = 0; i < 12; ++i) {
+        followed.grow(i);
+        const Position newest = followed.builder.complete_before(followed.builder.last());
+        const auto changed = follower->catch_up(nullptr);
+        ASSERT_TRUE(changed.ok()) << changed.error().message;
+        EXPECT_EQ(follower->position(), newest);
+        EXPECT_EQ(follower->time_ns(), test::ReplicaBuilder::time_of(newest));
+        ASSERT_NO_FATAL_FAILURE(followed.expect_state(*follower));
+      }
+    }
+    followed.place.reset();
+    EXPECT_THAT(names_in(followed.scratch.path()), UnorderedElementsAre("target"));
+  }
+}
+
+TEST_F(FollowTest, IsAtAPointWhateverFailsMeanwhile) {
+  size_t failures = 0;
+  for (uint32_t seed = 0; seed < 20; ++seed) {
+    SCOPED_TRACE(seed);
+    Followed followed(seed);
+    auto follower = followed.follow();
+    ASSERT_TRUE(follower.ok()) << follower.error().message;
+    followed.grow(40);
+    for (size_t skip = 0; skip < 30; skip += 1 + seed % 3) {
+      followed.store.fail(Call::kGetRange, seed % 2 == 0 ? Errc::kRetry : Errc::kNothingThere, 1,
+                          skip % 5);
+      const auto changed = follower->catch_up(nullptr);
+      failures += changed.ok() ? 0 : 1;
+      ASSERT_NO_FATAL_FAILURE(followed.expect_state(*follower));
+      followed.store.heal();
+    }
+    ASSERT_TRUE(follower->catch_up(nullptr).ok());
+    EXPECT_EQ(follower->position(), followed.builder.complete_before(followed.builder.last()));
+    followed.expect_state(*follower);
+  }
+  EXPECT_GT(failures, 20U);
+}
+
+TEST_F(FollowTest, CostsOneRequestWhenNothingIsNew) {
+  Followed followed(1);
+  auto follower = followed.follow();
+  ASSERT_TRUE(follower.ok());
+  followed.store.forget_requests();
+  const auto changed = follower->catch_up(nullptr);
+  ASSERT_TRUE(changed.ok());
+  EXPECT_FALSE(*changed);
+  EXPECT_EQ(followed.store.requests().size(), 1U);
+}
+
+TEST_F(FollowTest, EndsBetweenTwoPointsWhenItIsToldTo) {
+  Followed followed(2);
+  auto follower = followed.follow();
+  ASSERT_TRUE(follower.ok());
+  followed.grow(10);
+  const std::atomic<bool> cancelled{true};
+  const auto changed = follower->catch_up(&cancelled);
+  ASSERT_FALSE(changed.ok());
+  EXPECT_EQ(changed.error().code, Errc::kCancelled);
+  followed.expect_state(*follower);
+}
+
+TEST_F(FollowTest, FindsThatAnotherWriterWentOnFromAnEarlierPoint) {
+  Followed followed(3);
+  auto follower = followed.follow();
+  ASSERT_TRUE(follower.ok());
+  ASSERT_TRUE(
+      claim_epoch(followed.store, test::make_epoch(2, Position::of(1, 3), /*fresh=*/false)).ok());
+  Point other = followed.builder.log().next();
+  other.position = Position::of(2, 4);
+  followed.store.set_object(segment_key({other.position, other.position}),
+                            test::make_segment({other}));
+  const auto changed = follower->catch_up(nullptr);
+  ASSERT_FALSE(changed.ok());
+  EXPECT_EQ(changed.error().code, Errc::kConflict);
+  EXPECT_THAT(changed.error().message, HasSubstr("host:/srv/app has taken over"));
+  followed.expect_state(*follower);
+}
+
+TEST_F(FollowTest, FindsThatSomethingElseHasChangedAFile) {
+  Followed followed(4);
+  Attributes attributes;
+  attributes.mode = 0644;
+  Bytes content(4096, 'a');
+  Point first;
+  first.changes = {SetFile{1000, attributes}, SetEntry{kRootId, "file", 1000},
+                   followed.builder.log().difference(1000, content, 1024)};
+  auto follower = followed.follow();
+  ASSERT_TRUE(follower.ok());
+  followed.builder.add(first);
+  followed.builder.seal();
+  ASSERT_TRUE(follower->catch_up(nullptr).ok());
+  {
+    std::fstream file(followed.target() + "/file");
+    file.seekp(2000);
+    file << "not ours";
+  }
+  content[2000] = 'b';
+  test::ModelFile model;
+  model.block_size = 1024;
+  model.content = content;
+  Point second;
+  SetContent change;
+  change.id = 1000;
+  change.block_size = 1024;
+  change.size = content.size();
+  change.checksum = test::model_checksum(model);
+  const ByteView block = ByteView(content).subspan(0, 1024);
+  change.blocks = {{0, block_hash(0, block, 1024), block, 0}};
+  second.changes = {change};
+  followed.builder.add(second);
+  followed.builder.seal();
+  const auto changed = follower->catch_up(nullptr);
+  ASSERT_FALSE(changed.ok());
+  EXPECT_EQ(changed.error().code, Errc::kDamaged);
+  EXPECT_THAT(changed.error().message, HasSubstr("file does not have the checksum"));
+}
+
+TEST_F(FollowTest, IsRefusedWhereSomebodyFollowsAlready) {
+  Followed followed(5);
+  auto follower = followed.follow();
+  ASSERT_TRUE(follower.ok());
+  const auto second = FollowPlace::claim(followed.target());
+  ASSERT_FALSE(second.ok());
+  EXPECT_EQ(second.error().code, Errc::kConflict);
+  EXPECT_THAT(second.error().message, HasSubstr("follows with " + followed.target()));
+}
+
+TEST_F(FollowTest, UsesThePlaceAgainThatSomebodyWhoWasKilledHasLeft) {
+  Followed followed(6);
+  const std::string left = followed.target() + ".following/files";
+  fs::create_directories(left);
+  std::ofstream(left + "/1001") << "aside";
+  auto follower = followed.follow();
+  ASSERT_TRUE(follower.ok());
+  followed.grow(20);
+  ASSERT_TRUE(follower->catch_up(nullptr).ok());
+  followed.expect_state(*follower);
+}
+
+}  // namespace
+}  // namespace walfs
