@@ -40,31 +40,6 @@ bool matches(const std::vector<std::string>& patterns, const std::string& path) 
   });
 }
 
-// Keeps what matches, all beneath a directory that matches, and the directories that lead there.
-std::vector<PlannedPath> select_paths(std::vector<PlannedPath> paths,
-                                      const std::vector<std::string>& only) {
-  if (only.empty()) return paths;
-  std::map<std::string, bool> wanted;
-  for (const PlannedPath& path : paths) {
-    if (path.path.empty()) continue;
-    const size_t slash = path.path.rfind('/');
-    const bool parent = slash != std::string::npos && wanted[path.path.substr(0, slash)];
-    wanted[path.path] = parent || matches(only, path.path);
-  }
-  std::map<std::string, bool> kept;
-  for (const auto& [path, is_wanted] : wanted) {
-    if (!is_wanted) continue;
-    for (size_t end = path.size(); end != std::string::npos; end = path.rfind('/', end - 1)) {
-      kept[path.substr(0, end)] = true;
-      if (end == 0) break;
-    }
-  }
-  std::erase_if(paths, [&](const PlannedPath& path) {
-    return !path.path.empty() && !kept.contains(path.path);
-  });
-  return paths;
-}
-
 void add_log_blocks(FileId id, const PlannedFile& file,
                     std::map<std::pair<uint32_t, uint32_t>, Job>& frames) {
   for (const auto& [block, place] : file.blocks) {
@@ -126,10 +101,8 @@ class Worker {
  private:
   void work(const std::vector<Job>& jobs) {
     for (size_t i = next_++; i < jobs.size(); i = next_++) {
-      const Status done =
-          options_.cancelled != nullptr && *options_.cancelled
-              ? Status(Error{Errc::kCancelled, "the restore was interrupted; nothing was changed"})
-              : do_job(jobs[i]);
+      Status done = check_cancelled(options_);
+      if (done.ok()) done = do_job(jobs[i]);
       const std::scoped_lock lock(mutex_);
       if (!done.ok()) {
         if (failure_.ok()) failure_ = done;
@@ -196,6 +169,11 @@ Result<RoutedPlan> plan_route(Store& store, const Route& route, const RestoreTar
 
 }  // namespace
 
+Status check_cancelled(const RestoreOptions& options) {
+  if (options.cancelled == nullptr || !*options.cancelled) return {};
+  return Error{Errc::kCancelled, "interrupted; nothing was changed"};
+}
+
 Result<RoutedPlan> make_restore_plan(Store& store, const RestoreTarget& target) {
   WALFS_ASSIGN(const ReplicaListing listing, list_replica(store));
   const std::vector<Route> routes = find_routes(listing);
@@ -208,6 +186,30 @@ Result<RoutedPlan> make_restore_plan(Store& store, const RestoreTarget& target) 
     if (routed.ok() || routed.error().code != Errc::kNothingThere || i == 0) return routed;
   }
   return Error{Errc::kNothingThere, "nothing to restore"};
+}
+
+std::vector<PlannedPath> select_paths(std::vector<PlannedPath> paths,
+                                      const std::vector<std::string>& only) {
+  if (only.empty()) return paths;
+  std::map<std::string, bool> wanted;
+  for (const PlannedPath& path : paths) {
+    if (path.path.empty()) continue;
+    const size_t slash = path.path.rfind('/');
+    const bool parent = slash != std::string::npos && wanted[path.path.substr(0, slash)];
+    wanted[path.path] = parent || matches(only, path.path);
+  }
+  std::map<std::string, bool> kept;
+  for (const auto& [path, is_wanted] : wanted) {
+    if (!is_wanted) continue;
+    for (size_t end = path.size(); end != std::string::npos; end = path.rfind('/', end - 1)) {
+      kept[path.substr(0, end)] = true;
+      if (end == 0) break;
+    }
+  }
+  std::erase_if(paths, [&](const PlannedPath& path) {
+    return !path.path.empty() && !kept.contains(path.path);
+  });
+  return paths;
 }
 
 Status restore_content(Store& store, const RoutedPlan& routed, FileId id, int directory,

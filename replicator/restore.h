@@ -34,6 +34,9 @@ struct RestoreOptions {
   const std::atomic<bool>* cancelled = nullptr;  // Looked at between objects.
 };
 
+// kCancelled once the caller has asked to stop.
+Status check_cancelled(const RestoreOptions& options);
+
 struct RestoreReport {
   Position position;
   int64_t time_ns = 0;
@@ -56,6 +59,11 @@ Result<RoutedPlan> make_restore_plan(Store& store, const RestoreTarget& target);
 // count.
 Status restore_content(Store& store, const RoutedPlan& routed, FileId id, int directory,
                        const std::string& name, const RestoreOptions& options);
+
+// Keeps what matches one of the patterns of RestoreOptions::only, all beneath a directory that
+// matches, and the directories that lead there.
+std::vector<PlannedPath> select_paths(std::vector<PlannedPath> paths,
+                                      const std::vector<std::string>& only);
 
 Result<RestoreReport> restore(Store& store, const std::string& directory,
                               const RestoreOptions& options);

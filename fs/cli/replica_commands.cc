@@ -1,8 +1,4 @@
 // restore, history and verify: what can be done with a replica alone.
-#include <unistd.h>
-
-#include <atomic>
-#include <csignal>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -10,6 +6,7 @@
 #include "fs/cli/litestream_commands.h"
 #include "fs/cli/replica_arguments.h"
 #include "fs/cli/size.h"
+#include "fs/cli/terminal.h"
 #include "replicator/litestream/listing.h"
 #include "replicator/replica.h"
 #include "replicator/restore.h"
@@ -23,28 +20,6 @@ namespace {
 using litestream::ReplicaKind;
 using nlohmann::json;
 
-std::atomic<bool> interrupted{false};
-
-void on_interrupt(int) {
-  interrupted = true;
-}
-
-// One line that is drawn over itself.
-void draw_progress(const RestoreProgress& progress) {
-  constexpr int kWidth = 40;
-  static int drawn = -1;
-  const int percent = progress.bytes_total == 0
-                          ? 100
-                          : static_cast<int>(progress.bytes_done * 100 / progress.bytes_total);
-  if (percent == drawn) return;
-  drawn = percent;
-  const int filled = percent * kWidth / 100;
-  std::fprintf(stderr, "\r  [%.*s%*s] %3d %% of %lu MiB", filled,
-               "########################################", kWidth - filled, "", percent,
-               static_cast<unsigned long>(progress.bytes_total >> 20));
-  if (percent == 100) std::fprintf(stderr, "\n");
-}
-
 }  // namespace
 
 Status run_restore_command(const RestoreArguments& arguments) {
@@ -52,11 +27,9 @@ Status run_restore_command(const RestoreArguments& arguments) {
   WALFS_ASSIGN(options.target, parse_target(arguments.at));
   options.only = arguments.only;
   options.force = arguments.force;
-  options.cancelled = &interrupted;
-  if (::isatty(STDERR_FILENO) == 1 && !arguments.json) options.progress = draw_progress;
+  if (!arguments.json) options.progress = progress_on_terminal();
   WALFS_ASSIGN(const auto store, open_replica(arguments.url, arguments.credentials_file));
-  std::signal(SIGINT, on_interrupt);
-  std::signal(SIGTERM, on_interrupt);
+  options.cancelled = catch_interrupts();
   WALFS_ASSIGN(const ReplicaKind kind, litestream::recognise_replica(*store));
   if (kind == ReplicaKind::kLitestream) return restore_from_litestream(*store, arguments, options);
   WALFS_ASSIGN(const RestoreReport report, restore(*store, arguments.directory, options));
