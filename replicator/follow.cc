@@ -10,14 +10,12 @@
 #include <filesystem>
 #include <utility>
 
+#include "replicator/base/file_io.h"
 #include "replicator/restore.h"
 #include "replicator/restore_target.h"
 
 namespace walfs {
 namespace {
-
-constexpr const char* kContents = "contents";
-constexpr const char* kFiles = "files";
 
 Error must_restore_anew(const std::string& why) {
   return {Errc::kConflict, "the log does not go on from what was restored: " + why};
@@ -29,29 +27,23 @@ Error must_restore_anew(const std::string& why) {
 class Follower::Segment {
  public:
   static Result<std::shared_ptr<Segment>> fetch(Store& store, const StoredObject& stored,
-                                                const std::string& directory) {
+                                                int directory) {
     auto segment = std::make_shared<Segment>();
     WALFS_ASSIGN(segment->index_, load_segment_index(store, stored));
-    segment->file_ =
-        FileDescriptor(::open(directory.c_str(), O_RDWR | O_TMPFILE | O_CLOEXEC, 0600));
-    if (!segment->file_.valid())
-      return error_from_errno("cannot create a file in " + directory, errno);
+    WALFS_ASSIGN(segment->file_, open_unnamed(directory, "to follow with"));
     const std::string key = segment_key(stored.range, stored.level);
     for (const auto& frame : segment->index_.frames) {
       WALFS_ASSIGN(const Bytes object, store.get_range(key, {frame.offset, frame.stored_size}));
       WALFS_ASSIGN(const Bytes raw, decode_frame(key, frame, object));
-      if (::pwrite(segment->file_.get(), raw.data(), raw.size(),
-                   static_cast<off_t>(frame.data_start)) != static_cast<ssize_t>(raw.size()))
-        return error_from_errno("cannot write to " + directory, errno);
+      WALFS_TRY(write_at(segment->file_.get(), raw, frame.data_start, "what was fetched"));
     }
     return segment;
   }
 
   std::vector<Point> take_points() { return std::move(index_.points); }
   Result<Bytes> read(const BlockChange& block, uint64_t size) const {
-    Bytes bytes(size);
-    if (::pread(file_.get(), bytes.data(), size, static_cast<off_t>(block.data_offset)) !=
-        static_cast<ssize_t>(size))
+    WALFS_ASSIGN(Bytes bytes, read_at(file_.get(), block.data_offset, size, "what was fetched"));
+    if (bytes.size() != size)
       return Error{Errc::kDamaged, "the replica is damaged: a block lies outside of its segment"};
     return bytes;
   }
@@ -62,7 +54,7 @@ class Follower::Segment {
 };
 
 Result<FollowPlace> FollowPlace::claim(const std::string& directory) {
-  WALFS_ASSIGN(std::string absolute, restore_target_path(directory));
+  WALFS_ASSIGN(std::string absolute, target_path(directory));
   FollowPlace place(std::move(absolute));
   const std::string name = place.directory_ + ".following";
   if (::mkdir(name.c_str(), 0700) != 0 && errno != EEXIST)
@@ -79,19 +71,16 @@ Result<FollowPlace> FollowPlace::claim(const std::string& directory) {
 FollowPlace::~FollowPlace() {
   if (!lock_.valid()) return;
   std::error_code ignored;
-  std::filesystem::remove_all(path(kContents), ignored);
-  std::filesystem::remove_all(path(kFiles), ignored);
-  std::filesystem::remove(path(""), ignored);
+  std::filesystem::remove_all(files(), ignored);
+  std::filesystem::remove(directory_ + ".following", ignored);
 }
 
 Status FollowPlace::clear() {
-  for (const char* name : {kContents, kFiles}) {
-    std::error_code failed;
-    std::filesystem::remove_all(path(name), failed);
-    if (failed) return error_from_errno("cannot clear " + path(name), failed.value());
-    if (::mkdir(path(name).c_str(), 0700) != 0)
-      return error_from_errno("cannot create " + path(name), errno);
-  }
+  std::error_code failed;
+  std::filesystem::remove_all(files(), failed);
+  if (failed) return error_from_errno("cannot clear " + files(), failed.value());
+  if (::mkdir(files().c_str(), 0700) != 0)
+    return error_from_errno("cannot create " + files(), errno);
   return {};
 }
 
@@ -104,7 +93,7 @@ Result<Follower> Follower::start(Store& store, FollowPlace& place, Position posi
   follower.position_ = follower.seen_ = routed.plan.position;
   follower.time_ns_ = routed.plan.time_ns;
   WALFS_ASSIGN(FollowedTree tree,
-               FollowedTree::open(place.directory(), place.path(kFiles), std::move(routed.plan)));
+               FollowedTree::open(place.directory(), place.files(), std::move(routed.plan)));
   follower.tree_ = std::make_unique<FollowedTree>(std::move(tree));
   return follower;
 }
@@ -139,7 +128,7 @@ Result<bool> Follower::catch_up(const std::atomic<bool>* cancelled) {
 
 Status Follower::add(const StoredObject& stored, const std::atomic<bool>* cancelled) {
   WALFS_ASSIGN(const std::shared_ptr<Segment> segment,
-               Segment::fetch(*store_, stored, place_->path(kContents)));
+               Segment::fetch(*store_, stored, place_->fd()));
   for (Point& point : segment->take_points()) {
     if (cancelled != nullptr && *cancelled) return Error{Errc::kCancelled, "interrupted"};
     if (point.position > seen_) WALFS_TRY(add(std::move(point), segment));

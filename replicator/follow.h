@@ -25,7 +25,10 @@ class FollowPlace {
   FollowPlace(FollowPlace&& other) noexcept = default;
   ~FollowPlace();
   const std::string& directory() const { return directory_; }
-  std::string path(const std::string& name) const { return directory_ + ".following/" + name; }
+  // For files on the same filesystem that are to get names in the directory, or have lost theirs.
+  std::string files() const { return directory_ + ".following/files"; }
+  // The open place, for files without names.
+  int fd() const { return lock_.get(); }
   Status clear();
 
  private:

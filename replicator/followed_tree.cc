@@ -6,46 +6,22 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <filesystem>
 
+#include "replicator/base/file_io.h"
 #include "replicator/restore_attributes.h"
 
 namespace walfs {
 namespace {
 
+constexpr const char* kFollowed = "a file that follows";
+
 uint64_t count_blocks(uint64_t size, uint32_t block_size) {
   return block_size == 0 ? 0 : (size + block_size - 1) / block_size;
 }
 
-// Up to `size` bytes; those behind the end are zeros.
-Result<Bytes> read_at(int fd, uint64_t offset, uint64_t size) {
-  Bytes bytes(size);
-  uint64_t done = 0;
-  while (done < size) {
-    const ssize_t n =
-        ::pread(fd, bytes.data() + done, size - done, static_cast<off_t>(offset + done));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return error_from_errno("cannot read a file that is followed", errno);
-    if (n == 0) break;
-    done += static_cast<uint64_t>(n);
-  }
-  return bytes;
-}
-
-Status write_at(int fd, uint64_t offset, ByteView data) {
-  while (!data.empty()) {
-    const ssize_t n = ::pwrite(fd, data.data(), data.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return error_from_errno("cannot write a file that is followed", errno);
-    data = data.subspan(static_cast<size_t>(n));
-    offset += static_cast<uint64_t>(n);
-  }
-  return {};
-}
-
 Result<uint64_t> hash_at(int fd, uint64_t index, uint32_t block_size, uint64_t file_size) {
   const uint64_t size = stored_block_size(index, block_size, file_size);
-  WALFS_ASSIGN(const Bytes content, read_at(fd, index * block_size, size));
+  WALFS_ASSIGN(const Bytes content, read_at(fd, index * block_size, size, kFollowed));
   return block_hash(index, content, block_size);
 }
 
@@ -242,7 +218,7 @@ Status FollowedTree::write(const Content& content, File& file, int fd) {
     }
     if (block_hash(block.index, bytes, change.block_size) != block.hash)
       return Error{Errc::kDamaged, "the replica is damaged: a block fails its checksum"};
-    WALFS_TRY(write_at(fd, block.index * change.block_size, bytes));
+    WALFS_TRY(write_at(fd, bytes, block.index * change.block_size, kFollowed));
   }
   for (const uint64_t index : affected) {
     WALFS_ASSIGN(const uint64_t hash, hash_at(fd, index, change.block_size, change.size));

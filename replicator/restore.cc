@@ -51,9 +51,8 @@ class Worker {
  private:
   void work(const std::vector<Job>& jobs) {
     for (size_t i = next_++; i < jobs.size(); i = next_++) {
-      const Status done = options_.cancelled != nullptr && *options_.cancelled
-                              ? Status(Error{Errc::kCancelled, "the restore was interrupted"})
-                              : do_job(jobs[i]);
+      Status done = check_cancelled(options_);
+      if (done.ok()) done = do_job(jobs[i]);
       const std::scoped_lock lock(mutex_);
       if (!done.ok()) {
         if (failure_.ok()) failure_ = done;
@@ -148,6 +147,11 @@ Result<RoutedPlan> plan_route(Store& store, const Route& route, const RestoreTar
 }
 
 }  // namespace
+
+Status check_cancelled(const RestoreOptions& options) {
+  if (options.cancelled == nullptr || !*options.cancelled) return {};
+  return Error{Errc::kCancelled, "interrupted; nothing was changed"};
+}
 
 Result<RoutedPlan> make_restore_plan(Store& store, const RestoreTarget& target) {
   WALFS_ASSIGN(const ReplicaListing listing, list_replica(store));

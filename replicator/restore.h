@@ -34,6 +34,9 @@ struct RestoreOptions {
   const std::atomic<bool>* cancelled = nullptr;  // Looked at between objects.
 };
 
+// kCancelled once the caller has asked to stop.
+Status check_cancelled(const RestoreOptions& options);
+
 struct RestoreReport {
   Position position;
   int64_t time_ns = 0;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "replicator/base/file_io.h"
 #include "replicator/restore_attributes.h"
 
 namespace walfs {
@@ -127,14 +128,7 @@ Result<uint64_t> RestoredTree::write_block(FileId id, uint64_t index, ByteView d
   }
   const uint64_t size = std::min<uint64_t>(data.size(), whole);
   WALFS_ASSIGN(const auto fd, open_file(file));
-  uint64_t done = 0;
-  while (done < size) {
-    const ssize_t n =
-        ::pwrite(fd->get(), data.data() + done, size - done, static_cast<off_t>(offset + done));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return error_from_errno("cannot write " + file.path, errno);
-    done += static_cast<uint64_t>(n);
-  }
+  WALFS_TRY(write_at(fd->get(), data.first(size), offset, file.path));
   return actual;
 }
 
@@ -144,10 +138,7 @@ Result<uint64_t> RestoredTree::hash_of_block(FileId id, uint64_t index) {
   Bytes content(stored_block_size(index, block_size, file.planned->size));
   if (file.earlier) {
     WALFS_ASSIGN(const auto fd, open_file(file));
-    // What cannot be read counts as zeros: then it is fetched again.
-    const ssize_t n =
-        ::pread(fd->get(), content.data(), content.size(), static_cast<off_t>(index * block_size));
-    std::fill(content.begin() + std::max<ssize_t>(n, 0), content.end(), uint8_t{0});
+    WALFS_ASSIGN(content, read_at(fd->get(), index * block_size, content.size(), file.path));
   }
   return block_hash(index, content, block_size);
 }

@@ -43,54 +43,52 @@ bool exchange_names(const std::string& a, const std::string& b) {
 
 }  // namespace
 
-Result<std::string> restore_target_path(const std::string& path) {
-  if (path.empty()) return Error{Errc::kUsage, "the directory to restore to has no name"};
+Result<std::string> target_path(const std::string& path, const TargetWords& words) {
+  const std::string verb = words.verb;
+  if (path.empty()) return Error{Errc::kUsage, "the directory to " + verb + " to has no name"};
   std::string clean = fs::path(path).lexically_normal().string();
   while (clean.size() > 1 && clean.back() == '/') clean.pop_back();
   const std::unique_ptr<char, decltype(&std::free)> whole(::realpath(clean.c_str(), nullptr),
                                                           &std::free);
   if (whole) return std::string(whole.get());
-  if (errno != ENOENT) return error_from_errno("cannot restore to " + path, errno);
+  if (errno != ENOENT) return error_from_errno("cannot " + verb + " to " + path, errno);
   const fs::path parent = fs::path(clean).parent_path();
   const std::string parent_name = parent.empty() ? "." : parent.string();
   const std::unique_ptr<char, decltype(&std::free)> resolved(
       ::realpath(parent_name.c_str(), nullptr), &std::free);
   if (!resolved) {
-    return Error{Errc::kUsage, "cannot restore to " + path + ": the directory " + parent_name +
+    return Error{Errc::kUsage, "cannot " + verb + " to " + path + ": the directory " + parent_name +
                                    " does not exist"};
   }
   return (fs::path(resolved.get()) / fs::path(clean).filename()).string();
 }
 
-Result<RestoreDirectory> RestoreDirectory::open(const std::string& path, bool force) {
-  RestoreDirectory target;
-  WALFS_ASSIGN(target.path_, restore_target_path(path));
+Result<RestoreDirectory> RestoreDirectory::open(const std::string& path, bool force,
+                                                const TargetWords& words) {
+  RestoreDirectory target(words);
+  const std::string verb = words.verb;
+  WALFS_ASSIGN(target.path_, target_path(path, words));
   const std::string parent = fs::path(target.path_).parent_path().string();
   struct stat attributes {};
   target.exists_ = ::lstat(target.path_.c_str(), &attributes) == 0;
   if (target.exists_ && !S_ISDIR(attributes.st_mode)) {
-    return Error{Errc::kUsage, target.path_ + " is a file; name a directory to restore to"};
+    return Error{Errc::kUsage, target.path_ + " is a file; name a directory to " + verb + " to"};
   }
   if (on_fuse(target.exists_ ? target.path_ : parent)) {
-    return Error{Errc::kUsage,
-                 target.path_ +
-                     " lies inside a mount that may be the replicated one; restore to a directory "
-                     "outside of it, or unmount it first"};
+    return Error{Errc::kUsage, target.path_ +
+                                   " lies inside a mount that may be the replicated one; " + verb +
+                                   " to a directory outside of it, or unmount it first"};
   }
   if (!target.exists_) return target;
   if (is_mount_point(target.path_)) {
-    return Error{Errc::kUsage, target.path_ +
-                                   " is a mount point, which cannot be replaced; restore to a "
-                                   "directory inside it"};
+    return Error{Errc::kUsage, target.path_ + " is a mount point, which cannot be replaced; " +
+                                   verb + " to a directory inside it"};
   }
   std::error_code failed;
   const bool empty = fs::is_empty(target.path_, failed);
   if (failed) return error_from_errno("cannot look into " + target.path_, failed.value());
   if (!empty && !force) {
-    return Error{Errc::kUsage,
-                 target.path_ +
-                     " is not empty; restore to a new directory, or pass --force to replace "
-                     "all that is in it"};
+    return Error{Errc::kUsage, target.path_ + " is not empty; " + words.instead};
   }
   return target;
 }
@@ -109,23 +107,24 @@ Status RestoreDirectory::open_temporary() {
   lock_ = FileDescriptor(::open(name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!lock_.valid()) return error_from_errno("cannot open " + name, errno);
   if (::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0)
-    return Error{Errc::kConflict, "another restore to " + path_ + " is under way"};
+    return Error{Errc::kConflict,
+                 std::string("another ") + words_.verb + " to " + path_ + " is under way"};
   struct stat locked {};
   struct stat named {};
   if (::fstat(lock_.get(), &locked) != 0 || ::lstat(name.c_str(), &named) != 0 ||
       locked.st_ino != named.st_ino)
-    return Error{Errc::kConflict, "another restore to " + path_ + " has just ended; try again"};
+    return Error{Errc::kConflict, std::string("another ") + words_.verb + " to " + path_ +
+                                      " has just ended; try again"};
   const bool is_ours = locked.st_uid == ::geteuid() &&
                        (::faccessat(lock_.get(), kProofs, F_OK, 0) == 0 || fs::is_empty(name));
   if (!is_ours)
-    return Error{Errc::kConflict, name +
-                                      " is in the way, and no restore has left it there; "
-                                      "give it another name"};
+    return Error{Errc::kConflict, name + " is in the way, and no " + words_.verb +
+                                      " has left it there; give it another name"};
   return {};
 }
 
 Status RestoreDirectory::begin() {
-  temporary_ = path_ + ".restoring";
+  temporary_ = path_ + "." + words_.doing;
   keep_ = true;  // It may be somebody else's.
   WALFS_TRY(open_temporary());
   keep_ = false;
@@ -170,12 +169,14 @@ Status RestoreDirectory::step_aside_and_rename() {
     return error_from_errno("cannot replace " + path_, errno);
   }
   if (::rename(files_path().c_str(), path_.c_str()) != 0) {
-    Error error = error_from_errno("cannot rename the restored directory to " + path_, errno);
+    Error error = error_from_errno(
+        std::string("cannot rename the ") + words_.done + " directory to " + path_, errno);
     if (exists_) ::rename(aside.c_str(), path_.c_str());
     return error;
   }
   if (exists_ && ::rename(aside.c_str(), files_path().c_str()) != 0)
-    return error_from_errno("the directory is restored, and the old one is " + aside, errno);
+    return error_from_errno(
+        std::string("the directory is ") + words_.done + ", and the old one is " + aside, errno);
   return {};
 }
 
@@ -190,15 +191,15 @@ Status RestoreDirectory::commit() {
   const FileDescriptor parent(
       ::open(fs::path(path_).parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!parent.valid() || ::fsync(parent.get()) != 0) {
-    return error_from_errno("the directory is restored, but its name could not be flushed", errno);
+    return error_from_errno(
+        std::string("the directory is ") + words_.done + ", but its name could not be flushed",
+        errno);
   }
   std::error_code failed;
   fs::remove_all(done, failed);
   if (failed) {
-    return Error{Errc::kIo,
-                 "the directory is restored, but what was there before could not be "
-                 "removed: " +
-                     done};
+    return Error{Errc::kIo, std::string("the directory is ") + words_.done +
+                                ", but what was there before could not be removed: " + done};
   }
   return {};
 }

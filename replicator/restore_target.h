@@ -1,6 +1,7 @@
-// The directory that a restore makes: a new one beside the target, which takes its place at the
-// end. It stands in a private directory TARGET.restoring, as `files`, beside the notes of what was
-// fetched (restore_proofs.h); what an interrupted restore leaves there is found by the next one.
+// The directory that a restore or an export makes: a new one beside the target, which takes its
+// place at the end. It stands in a private directory TARGET.restoring, as `files`, beside the notes
+// of what was fetched (restore_proofs.h); what an interrupted restore leaves there is found by the
+// next one.
 #pragma once
 
 #include <string>
@@ -10,18 +11,33 @@
 
 namespace walfs {
 
+// What is done, as messages and the new directory's name have it.
+struct TargetWords {
+  const char* verb;
+  const char* doing;
+  const char* done;
+  const char* instead;  // Of writing to a directory that is not empty.
+};
+inline constexpr TargetWords kRestoring = {
+    "restore", "restoring", "restored",
+    "restore to a new directory, or pass --force to replace all that is in it"};
+inline constexpr TargetWords kExporting = {"export", "exporting", "exported",
+                                           "export to a new directory, or empty this one"};
+
 // The target as an absolute path whose parent is there, with all symbolic links resolved.
-Result<std::string> restore_target_path(const std::string& path);
+Result<std::string> target_path(const std::string& path, const TargetWords& words = kRestoring);
 
 class RestoreDirectory {
  public:
-  // Checks that `path` can be restored to: not there yet, empty, or anything with `force`; and
+  // Checks that `path` can be written to: not there yet, empty, or anything with `force`; and
   // neither a mount point nor a place inside a walfs mount. Changes nothing.
-  static Result<RestoreDirectory> open(const std::string& path, bool force);
+  static Result<RestoreDirectory> open(const std::string& path, bool force,
+                                       const TargetWords& words = kRestoring);
   RestoreDirectory(RestoreDirectory&&) noexcept = default;
   // Removes the new directory unless it was committed or is to be kept.
   ~RestoreDirectory();
 
+  const std::string& path() const { return path_; }  // Absolute.
   // Makes the new directory. kConflict if another restore of this target is under way, or if
   // something else has the name.
   Status begin();
@@ -38,9 +54,10 @@ class RestoreDirectory {
   Status commit();
 
  private:
-  RestoreDirectory() = default;
+  explicit RestoreDirectory(const TargetWords& words) : words_(words) {}
   Status open_temporary();
   Status step_aside_and_rename();
+  TargetWords words_;
   std::string path_;       // Absolute.
   std::string temporary_;  // TARGET.restoring; "" before begin, and if nothing is to be removed.
   bool exists_ = false;

@@ -63,6 +63,7 @@ struct Arguments {
   bool json = false;
   RestoreArguments restore;
   LookArguments look;
+  ExportArguments exporting;
   std::string url;
   std::string credentials_file;
 };
@@ -283,6 +284,27 @@ CLI::App* add_cat(CLI::App& app, Arguments& arguments) {
   return command;
 }
 
+CLI::App* add_export(CLI::App& app, Arguments& arguments) {
+  CLI::App* command = app.add_subcommand(
+      "export", "Move out: make each database of a replica one that Litestream can go on with");
+  ExportArguments& options = arguments.exporting;
+  command->add_option("URL", options.url, kUrlHelp)->required();
+  command->add_option("DIRECTORY", options.directory, "A new or empty directory")->required();
+  command->add_option("--format", options.format, "litestream: what Litestream v0.5 writes")
+      ->required();
+  command->add_option("--at", options.at, "As for restore; default: the newest point");
+  command->add_option("--only", options.only,
+                      "Only databases whose paths match this pattern (may be given several times)");
+  command->add_flag("--json", options.json, "Answer in JSON, for programs");
+  add_credentials(*command, options.credentials_file);
+  command->footer(
+      "Examples:\n"
+      "  walfs export file:///backup/app /backup/litestream --format litestream\n"
+      "  walfs export s3://bucket/app /tmp/out --format litestream --only 'db/*' --at '1 day ago'\n"
+      "  litestream restore -o app.db file:///backup/litestream/db/app.db");
+  return command;
+}
+
 CLI::App* add_history(CLI::App& app, Arguments& arguments) {
   CLI::App* command = app.add_subcommand("history", "List what can be restored");
   command->add_option("URL", arguments.url, kUrlHelp)->required();
@@ -344,6 +366,7 @@ int run_cli(int argc, char** argv) {
   CLI::App* restore = add_restore(app, arguments);
   CLI::App* ls = add_ls(app, arguments);
   CLI::App* cat = add_cat(app, arguments);
+  CLI::App* exporting = add_export(app, arguments);
   CLI::App* history = add_history(app, arguments);
   CLI::App* verify = add_verify(app, arguments);
   try {
@@ -376,6 +399,7 @@ int run_cli(int argc, char** argv) {
   if (restore->parsed()) return finish(run_restore_command(arguments.restore));
   if (ls->parsed()) return finish(run_ls_command(arguments.look));
   if (cat->parsed()) return finish(run_cat_command(arguments.look));
+  if (exporting->parsed()) return finish(run_export_command(arguments.exporting));
   if (history->parsed()) {
     return finish(run_history_command(arguments.url, arguments.credentials_file, arguments.json));
   }

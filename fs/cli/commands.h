@@ -31,6 +31,16 @@ struct LookArguments {
   std::string credentials_file;
 };
 
+struct ExportArguments {
+  std::string url;
+  std::string directory;
+  std::string format;
+  std::string at;  // As for restore.
+  std::vector<std::string> only;
+  bool json = false;
+  std::string credentials_file;
+};
+
 Status run_sync_command(const std::string& mountpoint, int64_t timeout_ms);
 Status run_pause_command(const std::string& mountpoint, int64_t timeout_ms);
 Status run_resume_command(const std::string& mountpoint, int64_t timeout_ms);
@@ -39,6 +49,7 @@ Status run_status_command(const std::string& mountpoint, bool json);
 Status run_restore_command(const RestoreArguments& arguments);
 Status run_ls_command(const LookArguments& arguments);
 Status run_cat_command(const LookArguments& arguments);
+Status run_export_command(const ExportArguments& arguments);
 Status run_history_command(const std::string& url, const std::string& credentials_file, bool json);
 Status run_verify_command(const std::string& url, const std::string& credentials_file, bool json);
 

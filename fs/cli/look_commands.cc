@@ -3,15 +3,14 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
-#include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "fs/cli/commands.h"
 #include "fs/cli/replica_arguments.h"
+#include "fs/cli/terminal.h"
 #include "replicator/base/file_descriptor.h"
 #include "replicator/litestream/listing.h"
 #include "replicator/restore.h"
@@ -21,12 +20,6 @@ namespace walfs {
 namespace {
 
 using nlohmann::json;
-
-std::atomic<bool> interrupted{false};
-
-void on_interrupt(int) {
-  interrupted = true;
-}
 
 struct Look {
   std::unique_ptr<Store> store;
@@ -87,14 +80,6 @@ std::string mode_text(const Attributes& attributes) {
   return text;
 }
 
-// Names are not trusted: nothing in them is to be taken for a command by a terminal.
-std::string printable(std::string text) {
-  std::replace_if(
-      text.begin(), text.end(),
-      [](char c) { return static_cast<unsigned char>(c) < ' ' || c == 0x7f; }, '?');
-  return text;
-}
-
 void print_line(const PlannedPath& path, const PlannedFile& file) {
   const Attributes& attributes = file.attributes;
   const std::string target =
@@ -149,7 +134,7 @@ Result<FileDescriptor> fetch(const Look& look, FileId id) {
       ::open(workplace.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!directory.valid()) return error_from_errno("cannot open " + workplace.path(), errno);
   RestoreOptions options;
-  options.cancelled = &interrupted;
+  options.cancelled = catch_interrupts();
   const std::string name = "content";
   WALFS_TRY(restore_content(*look.store, look.routed, id, directory.get(), name, options));
   FileDescriptor content(::openat(directory.get(), name.c_str(), O_RDONLY | O_CLOEXEC));
@@ -199,8 +184,6 @@ Status run_ls_command(const LookArguments& arguments) {
 
 Status run_cat_command(const LookArguments& arguments) {
   WALFS_ASSIGN(const Look look, look_into(arguments));
-  std::signal(SIGINT, on_interrupt);
-  std::signal(SIGTERM, on_interrupt);
   const std::string wanted = clean(arguments.path);
   const auto path = std::find_if(look.paths.begin(), look.paths.end(),
                                  [&](const PlannedPath& one) { return one.path == wanted; });

@@ -1,9 +1,6 @@
 // restore: a directory from its replica, once, or for as long as it is to follow.
-#include <unistd.h>
-
-#include <atomic>
+#include <algorithm>
 #include <chrono>
-#include <csignal>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -12,6 +9,7 @@
 #include "fs/cli/litestream_commands.h"
 #include "fs/cli/replica_arguments.h"
 #include "fs/cli/size.h"
+#include "fs/cli/terminal.h"
 #include "replicator/follow.h"
 #include "replicator/litestream/listing.h"
 #include "replicator/restore.h"
@@ -23,28 +21,6 @@ namespace {
 
 using litestream::ReplicaKind;
 using nlohmann::json;
-
-std::atomic<bool> interrupted{false};
-
-void on_interrupt(int) {
-  interrupted = true;
-}
-
-// One line that is drawn over itself.
-void draw_progress(const RestoreProgress& progress) {
-  constexpr int kWidth = 40;
-  static int drawn = -1;
-  const int percent = progress.bytes_total == 0
-                          ? 100
-                          : static_cast<int>(progress.bytes_done * 100 / progress.bytes_total);
-  if (percent == drawn) return;
-  drawn = percent;
-  const int filled = percent * kWidth / 100;
-  std::fprintf(stderr, "\r  [%.*s%*s] %3d %% of %lu MiB", filled,
-               "########################################", kWidth - filled, "", percent,
-               static_cast<unsigned long>(progress.bytes_total >> 20));
-  if (percent == 100) std::fprintf(stderr, "\n");
-}
 
 std::string describe(const RestoreReport& report) {
   return count_of(report.files, "file") + " (" + count_of(report.databases, "database") + ", " +
@@ -112,7 +88,7 @@ class FollowCommand {
       : store_(store), arguments_(arguments), options_(std::move(options)), place_(place) {}
 
   Status run() {
-    while (!interrupted) {
+    while (!interrupted()) {
       Position position;
       WALFS_TRY(restore_once(store_, arguments_, options_, position));
       WALFS_ASSIGN(Follower follower, Follower::start(store_, place_, position));
@@ -127,8 +103,8 @@ class FollowCommand {
   Status follow(Follower& follower) {
     std::fprintf(stderr, "walfs: %s follows; SIGINT or SIGTERM ends it between two points\n",
                  arguments_.directory.c_str());
-    while (!interrupted) {
-      const auto changed = follower.catch_up(&interrupted);
+    while (!interrupted()) {
+      const auto changed = follower.catch_up(options_.cancelled);
       if (!changed.ok() && may_be_asked_again(changed.error().code)) {
         tell_once(changed.error().message);
       } else if (!changed.ok() && is_to_be_restored_anew(changed.error().code)) {
@@ -163,15 +139,16 @@ class FollowCommand {
       print_line("as of " + describe(follower.position(), follower.time_ns()));
     }
   }
+  bool interrupted() const { return *options_.cancelled; }
   // A store that stays away is told of once, and once that it is back.
   void tell_once(const std::string& message) {
-    if (message == told_ || interrupted) return;
+    if (message == told_ || interrupted()) return;
     std::fprintf(stderr, "walfs: %s\n", message.empty() ? "it goes on" : message.c_str());
     told_ = message;
   }
   void wait() const {
     constexpr int64_t kStepMs = 50;
-    for (int64_t left = arguments_.poll_interval_ms; left > 0 && !interrupted; left -= kStepMs)
+    for (int64_t left = arguments_.poll_interval_ms; left > 0 && !interrupted(); left -= kStepMs)
       std::this_thread::sleep_for(std::chrono::milliseconds(std::min(left, kStepMs)));
   }
 
@@ -202,11 +179,9 @@ Status run_restore_command(const RestoreArguments& arguments) {
   WALFS_ASSIGN(options.target, parse_target(arguments.at));
   options.only = arguments.only;
   options.force = arguments.force;
-  options.cancelled = &interrupted;
-  if (::isatty(STDERR_FILENO) == 1 && !arguments.json) options.progress = draw_progress;
+  if (!arguments.json) options.progress = progress_on_terminal();
   WALFS_ASSIGN(const auto store, open_replica(arguments.url, arguments.credentials_file));
-  std::signal(SIGINT, on_interrupt);
-  std::signal(SIGTERM, on_interrupt);
+  options.cancelled = catch_interrupts();
   WALFS_ASSIGN(const ReplicaKind kind, litestream::recognise_replica(*store));
   if (kind == ReplicaKind::kLitestream && (arguments.dry_run || arguments.follow)) {
     return Error{Errc::kUsage, std::string(arguments.follow ? "--follow" : "--dry-run") +

@@ -14,34 +14,7 @@ namespace walfs::litestream {
 namespace {
 
 constexpr mode_t kMode = 0600;  // As Litestream makes it where it has no original to look at.
-constexpr size_t kSpoolBufferSize = 1 << 20;
-
-Status write_at(int fd, ByteView content, uint64_t offset, const std::string& name) {
-  while (!content.empty()) {
-    const ssize_t put = ::pwrite(fd, content.data(), content.size(), static_cast<off_t>(offset));
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) return error_from_errno("cannot write " + name, errno);
-    content = content.subspan(static_cast<size_t>(put));
-    offset += static_cast<uint64_t>(put);
-  }
-  return {};
-}
-
-// Fewer bytes only at the end of the file.
-Result<Bytes> read_at(int fd, uint64_t offset, size_t size, const std::string& name) {
-  Bytes content(size);
-  size_t done = 0;
-  while (done < size) {
-    const ssize_t got =
-        ::pread(fd, content.data() + done, size - done, static_cast<off_t>(offset + done));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return error_from_errno("cannot read " + name, errno);
-    if (got == 0) break;
-    done += static_cast<size_t>(got);
-  }
-  content.resize(done);
-  return content;
-}
+constexpr size_t kReadSize = 1 << 20;
 
 }  // namespace
 
@@ -93,37 +66,18 @@ Status DatabaseFile::finish(const std::string& what, const std::atomic<bool>* ca
 }
 
 Result<FrameSpool> FrameSpool::create(int directory, uint32_t page_size) {
-  FileDescriptor fd(::openat(directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-  if (!fd.valid() && (errno == EOPNOTSUPP || errno == EISDIR)) {
-    // Not every filesystem has files without a name.
-    const char* const name = ".walfs-frames";
-    fd = FileDescriptor(::openat(directory, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-    if (fd.valid()) ::unlinkat(directory, name, 0);
-  }
-  if (!fd.valid()) return error_from_errno("cannot create a file to restore with", errno);
+  WALFS_ASSIGN(FileDescriptor fd, open_unnamed(directory, "to restore with"));
   return FrameSpool(std::move(fd), page_size);
 }
 
-Status FrameSpool::add(ByteView frame) {
-  buffer_.insert(buffer_.end(), frame.begin(), frame.end());
-  return buffer_.size() < kSpoolBufferSize ? Status() : flush();
-}
-
-Status FrameSpool::flush() {
-  WALFS_TRY(write_at(fd_.get(), buffer_, flushed_, "the frames of a log"));
-  flushed_ += buffer_.size();
-  buffer_.clear();
-  return {};
-}
-
 Status FrameSpool::lay_over(DatabaseFile& database, uint64_t frames, uint32_t pages) {
-  WALFS_TRY(flush());
+  WALFS_TRY(frames_.flush());
   const uint64_t frame_size = kWalFrameHeaderSize + page_size_;
-  const uint64_t at_once = std::max<uint64_t>(1, kSpoolBufferSize / frame_size);
+  const uint64_t at_once = std::max<uint64_t>(1, kReadSize / frame_size);
   for (uint64_t done = 0; done < frames;) {
     const uint64_t count = std::min(at_once, frames - done);
     WALFS_ASSIGN(const Bytes read,
-                 read_at(fd_.get(), done * frame_size, count * frame_size, "the frames of a log"));
+                 read_at(frames_.fd(), done * frame_size, count * frame_size, frames_.name()));
     if (read.size() != count * frame_size)
       return Error{Errc::kIo, "the frames of a log are not all there any more"};
     for (uint64_t i = 0; i < count; ++i) {

@@ -7,6 +7,7 @@
 #include "replicator/base/bytes.h"
 #include "replicator/base/file_descriptor.h"
 #include "replicator/base/result.h"
+#include "replicator/base/file_io.h"
 
 namespace walfs::litestream {
 
@@ -38,17 +39,15 @@ class FrameSpool {
  public:
   // In the directory, without a name.
   static Result<FrameSpool> create(int directory, uint32_t page_size);
-  Status add(ByteView frame);
+  Status add(ByteView frame) { return frames_.add(frame); }
   // Lays the first `frames` over the database, which has `pages` pages then, as a checkpoint does.
   Status lay_over(DatabaseFile& database, uint64_t frames, uint32_t pages);
 
  private:
-  FrameSpool(FileDescriptor fd, uint32_t page_size) : fd_(std::move(fd)), page_size_(page_size) {}
-  Status flush();
-  FileDescriptor fd_;
+  FrameSpool(FileDescriptor fd, uint32_t page_size)
+      : frames_(std::move(fd), "the frames of a log"), page_size_(page_size) {}
+  FileAppender frames_;
   uint32_t page_size_;
-  Bytes buffer_;
-  uint64_t flushed_ = 0;
 };
 
 }  // namespace walfs::litestream

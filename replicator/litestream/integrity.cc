@@ -39,7 +39,7 @@ Database open_immutable(int fd) {
 Status verdict(int code, const char* said, const std::string& what) {
   const int primary = code & 0xff;
   if (primary == SQLITE_INTERRUPT)
-    return Error{Errc::kCancelled, "the restore was interrupted; nothing was changed"};
+    return Error{Errc::kCancelled, "interrupted; nothing was changed"};
   if (primary == SQLITE_NOMEM || primary == SQLITE_IOERR || primary == SQLITE_CANTOPEN)
     return Error{Errc::kIo, std::string("SQLite cannot check the restored database: ") + said};
   // An unknown function or collation is the application's; the checksums were right.

@@ -125,9 +125,8 @@ Status read_ltx_times(Store& store, std::vector<LtxObject>& objects,
   };
   const auto work = [&] {
     for (size_t i = next++; i < objects.size(); i = next++) {
-      const bool stop = options.cancelled != nullptr && *options.cancelled;
-      done[i] = stop ? Status(Error{Errc::kCancelled, "interrupted; nothing was changed"})
-                     : read_time(objects[i]);
+      done[i] = check_cancelled(options);
+      if (done[i].ok()) done[i] = read_time(objects[i]);
     }
   };
   std::vector<std::thread> threads;

@@ -12,12 +12,8 @@
 namespace walfs::litestream {
 namespace {
 
-constexpr size_t kPageHeaderSize = 6;
 constexpr size_t kSizeSize = 4;
 constexpr size_t kTrailerSize = 16;
-constexpr uint32_t kNoChecksums = 2;
-constexpr uint16_t kHasSize = 1;
-constexpr uint64_t kChecksumFlag = uint64_t{1} << 63;  // Set in every checksum, so that none is 0.
 constexpr int64_t kMsMax = INT64_MAX / 1'000'000;
 
 uint64_t get_be64(ByteView data, size_t offset) {
@@ -30,13 +26,13 @@ std::optional<LtxHeader> parse_ltx_header(ByteView data) {
   if (data.size() < kLtxHeaderSize || as_text(data.first(4)) != "LTX1") return std::nullopt;
   const uint32_t flags = get_be32(data, 4);
   LtxHeader header;
-  header.has_checksums = (flags & kNoChecksums) == 0;
+  header.has_checksums = (flags & kLtxNoChecksums) == 0;
   header.page_size = get_be32(data, 8);
   header.pages = get_be32(data, 12);
   header.first = get_be64(data, 16);
   header.last = get_be64(data, 24);
   const auto time_ms = static_cast<int64_t>(get_be64(data, 32));
-  if ((flags & ~kNoChecksums) != 0 || !is_page_size(header.page_size)) return std::nullopt;
+  if ((flags & ~kLtxNoChecksums) != 0 || !is_page_size(header.page_size)) return std::nullopt;
   if (header.first == 0 || header.first > header.last) return std::nullopt;
   if (time_ms < 0 || time_ms > kMsMax) return std::nullopt;
   header.time_ns = time_ms * 1'000'000;
@@ -102,7 +98,7 @@ Status LtxStream::take_header() {
   header_ = parse_ltx_header(rest_);
   if (!header_) return damaged("it does not begin with the header of an LTX file");
   page_.resize(header_->page_size);
-  expect(Part::kPageHeader, kPageHeaderSize);
+  expect(Part::kPageHeader, kLtxPageHeaderSize);
   return {};
 }
 
@@ -115,10 +111,10 @@ Status LtxStream::take_page_header() {
   }
   if (page <= page_number_ || page > header_->pages || page == lock_page(header_->page_size))
     return damaged("page " + std::to_string(page) + " cannot be where it is");
-  if ((flags & ~kHasSize) != 0) return damaged("a page has flags that are not known");
+  if ((flags & ~kLtxPageHasSize) != 0) return damaged("a page has flags that are not known");
   page_number_ = page;
   page_filled_ = 0;
-  if (flags == kHasSize) {
+  if (flags == kLtxPageHasSize) {
     expect(Part::kSize, kSizeSize);
   } else {
     LZ4F_resetDecompressionContext(context_);
@@ -166,7 +162,7 @@ Status LtxStream::take_page() {
       static_cast<uint8_t>(page_number_ >> 8), static_cast<uint8_t>(page_number_)};
   database_checksum_ ^= crc64_iso(crc64_iso(0, number), page_);
   ++count_;
-  expect(Part::kPageHeader, kPageHeaderSize);
+  expect(Part::kPageHeader, kLtxPageHeaderSize);
   return sink_(page_number_, page_);
 }
 
@@ -186,10 +182,10 @@ bool LtxStream::is_complete() const {
 Status LtxStream::finish() {
   if (part_ != Part::kTail || rest_.size() != kTrailerSize) return damaged("it ends too early");
   sum(ByteView(rest_).first(8));
-  if ((checksum_ | kChecksumFlag) != get_be64(rest_, 8)) return damaged("it fails its checksum");
+  if ((checksum_ | kLtxChecksumFlag) != get_be64(rest_, 8)) return damaged("it fails its checksum");
   if (!header_->is_snapshot()) return {};
   if (!is_complete()) return damaged("it does not hold all pages of the database");
-  if (header_->has_checksums && (database_checksum_ | kChecksumFlag) != get_be64(rest_, 0))
+  if (header_->has_checksums && (database_checksum_ | kLtxChecksumFlag) != get_be64(rest_, 0))
     return damaged("its pages fail the checksum of the database");
   return {};
 }

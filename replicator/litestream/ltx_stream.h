@@ -23,6 +23,11 @@ struct LZ4F_dctx_s;
 namespace walfs::litestream {
 
 inline constexpr size_t kLtxHeaderSize = 100;
+inline constexpr size_t kLtxPageHeaderSize = 6;  // Before the size of a block.
+inline constexpr uint32_t kLtxNoChecksums = 2;   // In the flags: none of the database.
+inline constexpr uint16_t kLtxPageHasSize = 1;   // In the flags of a page.
+// Set in every checksum, so that none is 0.
+inline constexpr uint64_t kLtxChecksumFlag = uint64_t{1} << 63;
 
 struct LtxHeader {
   bool has_checksums = false;  // Of the database.

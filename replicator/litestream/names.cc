@@ -66,6 +66,15 @@ std::optional<LtxName> parse_ltx_name(std::string_view key) {
   return LtxName{static_cast<uint32_t>(*level), *first, *last};
 }
 
+std::string ltx_level_text(uint32_t level) {
+  return "ltx/" + std::to_string(level);
+}
+
+std::string ltx_name_text(const LtxName& name) {
+  return ltx_level_text(name.level) + "/" + txid_text(name.first) + "-" + txid_text(name.last) +
+         ".ltx";
+}
+
 std::string position_text(std::string_view generation, uint32_t index) {
   char digits[16];
   std::snprintf(digits, sizeof(digits), "/%08x", index);

@@ -35,6 +35,9 @@ struct LtxName {
 
 // The same for the objects of v0.5.
 std::optional<LtxName> parse_ltx_name(std::string_view key);
+// As Litestream names them in directories.
+std::string ltx_level_text(uint32_t level);
+std::string ltx_name_text(const LtxName& name);
 
 // A state of the database, for people: GENERATION/INDEX or GENERATION/INDEX/OFFSET.
 std::string position_text(std::string_view generation, uint32_t index);

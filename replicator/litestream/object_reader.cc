@@ -34,7 +34,7 @@ Status ObjectReader::read_frame(const Sink& sink) {
 }
 
 Status ObjectReader::read_stored(const Sink& sink) {
-  WALFS_TRY(check_cancelled());
+  WALFS_TRY(check_cancelled(options_));
   const Object& object = objects_[next_];
   if (object.size <= kRangeSize) {
     if (ahead_at_ == ahead_.size()) WALFS_TRY(fetch_ahead());
@@ -47,7 +47,7 @@ Status ObjectReader::read_stored(const Sink& sink) {
   }
   ++next_;
   for (uint64_t done = 0; done < object.size;) {
-    WALFS_TRY(check_cancelled());
+    WALFS_TRY(check_cancelled(options_));
     const uint64_t size = std::min(kRangeSize, object.size - done);
     WALFS_ASSIGN(const Bytes stored, store_.get_range(object.key, {done, size}));
     WALFS_TRY(sink(stored));
@@ -71,7 +71,7 @@ Status ObjectReader::fetch_ahead() {
   const auto work = [&] {
     for (size_t i = at++; i < ahead_.size(); i = at++) {
       const Object& object = objects_[next_ + i];
-      if (const Status wanted = check_cancelled(); !wanted.ok()) {
+      if (const Status wanted = check_cancelled(options_); !wanted.ok()) {
         ahead_[i] = wanted.error();
       } else {
         ahead_[i] = store_.get(object.key, object.size);
@@ -84,11 +84,6 @@ Status ObjectReader::fetch_ahead() {
   work();
   for (std::thread& thread : threads) thread.join();
   return {};
-}
-
-Status ObjectReader::check_cancelled() const {
-  if (options_.cancelled == nullptr || !*options_.cancelled) return {};
-  return Error{Errc::kCancelled, "the restore was interrupted; nothing was changed"};
 }
 
 void ObjectReader::note_progress(uint64_t bytes) {

@@ -24,7 +24,6 @@ class ObjectReader {
 
  private:
   Status fetch_ahead();
-  Status check_cancelled() const;
   void note_progress(uint64_t bytes);
 
   Store& store_;

@@ -299,6 +299,55 @@ TEST_F(BadInput, NamesThatLeadOutOfTheDirectoryAreRefused) {
   expect_bad_name_refused(std::string(256, 'x'));
 }
 
+TEST_F(BadInput, ExportsSayWhatIsWrong) {
+  const auto refuse = [&](std::vector<std::string> words, int status, const std::string& what) {
+    SCOPED_TRACE(what);
+    words.insert(words.begin(), "export");
+    const Output output = run_walfs(words);
+    expect_one_sentence(output, status);
+    expect_said(output, what);
+    expect_target_untouched();
+  };
+  const std::string format = "--format";
+  const std::string known = "litestream";
+  refuse({url(), target(), format, "sqlite"}, 2, "there is no format \"sqlite\"");
+  refuse({"fil:///x", target(), format, known}, 2, "\"fil\" replicas are not known");
+  refuse({"file:///nonexistent/replica", target(), format, known}, 3, "/nonexistent/replica");
+  refuse({url(), place_.path() + "/missing/target", format, known}, 2, "missing does not exist");
+  refuse({url(), target(), format, known, "--at", "yesterday"}, 2, "\"yesterday\"");
+  refuse({url(), target(), format, known, "--at", "0000010000ffffff"}, 3, "0000010000ffffff");
+  refuse({url(), target(), format, known, "--at", "1 week ago"}, 3, "old");
+  refuse({url(), target(), format, known, "--only", "large"}, 3, "--only names no database");
+  EXPECT_EQ(run_walfs({"export", url(), target()}).status, 2);
+  EXPECT_EQ(run_walfs({"export", url(), format, known}).status, 2);
+  expect_target_untouched();
+}
+
+TEST_F(BadInput, ExportsNeedAReplicaOfWalfsAndANewDirectory) {
+  ASSERT_EQ(run_walfs({"export", url(), target(), "--format", "litestream"}).status, 0);
+  const std::string again = place_.path() + "/again";
+  Output output =
+      run_walfs({"export", "file://" + target() + "/x.db", again, "--format", "litestream"});
+  expect_one_sentence(output, 2);
+  expect_said(output, "is one of Litestream already");
+  EXPECT_FALSE(fs::exists(again));
+  output = run_walfs({"export", url(), target(), "--format", "litestream"});
+  expect_one_sentence(output, 2);
+  expect_said(output, "is not empty; export to a new directory");
+  EXPECT_TRUE(fs::exists(target() + "/x.db/ltx"));
+}
+
+TEST_F(BadInput, ADamagedObjectIsNotExported) {
+  for (const std::string& segment : keys("log/")) {
+    const std::string whole = read_whole_file(replica() + "/" + segment);
+    overwrite(segment, whole.substr(0, whole.size() / 2));
+  }
+  const Output output = run_walfs({"export", url(), target(), "--format", "litestream"});
+  expect_one_sentence(output, 1);
+  expect_said(output, "log/");
+  expect_target_untouched();
+}
+
 TEST_F(BadInput, AFullDiskLeavesNothingBehind) {
   const std::string disk = place_.path() + "/disk";
   fs::create_directory(disk);
