@@ -6,8 +6,8 @@
 
 #include "replicator/base/bytes.h"
 #include "replicator/base/file_descriptor.h"
-#include "replicator/base/result.h"
 #include "replicator/base/file_io.h"
+#include "replicator/base/result.h"
 
 namespace walfs::litestream {
 

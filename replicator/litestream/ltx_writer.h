@@ -8,8 +8,8 @@
 
 #include "replicator/base/bytes.h"
 #include "replicator/base/file_descriptor.h"
-#include "replicator/base/result.h"
 #include "replicator/base/file_io.h"
+#include "replicator/base/result.h"
 #include "replicator/litestream/ltx_stream.h"
 
 namespace walfs::litestream {

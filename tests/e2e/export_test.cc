@@ -254,8 +254,7 @@ class LargeExport : public ::testing::Test {
   std::vector<std::string> exports_in_progress() {
     std::vector<std::string> found;
     for (const auto& entry : fs::directory_iterator(exports_.directory().beside("")))
-      if (entry.path().filename().string().ends_with(".exporting"))
-        found.push_back(entry.path());
+      if (entry.path().filename().string().ends_with(".exporting")) found.push_back(entry.path());
     return found;
   }
   LitestreamExports exports_;
