@@ -21,6 +21,14 @@ Error must_restore_anew(const std::string& why) {
   return {Errc::kConflict, "the log does not go on from what was restored: " + why};
 }
 
+// Of a failure in the directory, which cannot be tried again.
+Error in_between(const Status& failed) {
+  const Errc code = failed.error().code;
+  const bool says_enough =
+      code == Errc::kDamaged || code == Errc::kUnsupported || code == Errc::kNoSpace;
+  return {says_enough ? code : Errc::kIo, failed.error().message};
+}
+
 }  // namespace
 
 // A segment's data, fetched as a whole into a file without a name.
@@ -63,6 +71,13 @@ Result<FollowPlace> FollowPlace::claim(const std::string& directory) {
   if (!lock.valid()) return error_from_errno("cannot open " + name, errno);
   if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
     return Error{Errc::kConflict, "another restore follows with " + place.directory_};
+  // Whatever else has the name stays as it is.
+  std::error_code failed;
+  for (const auto& entry : std::filesystem::directory_iterator(name, failed)) {
+    if (entry.path() != place.files())
+      return Error{Errc::kConflict, name + " is in the way, and no restore has left it there"};
+  }
+  if (failed) return error_from_errno("cannot look into " + name, failed.value());
   place.lock_ = std::move(lock);
   WALFS_TRY(place.clear());
   return place;
@@ -122,7 +137,7 @@ Result<bool> Follower::catch_up(const std::atomic<bool>* cancelled) {
   WALFS_ASSIGN(const std::vector<StoredObject> segments, find_new_segments());
   for (const StoredObject& segment : segments) WALFS_TRY(add(segment, cancelled));
   if (position_ == before) return false;
-  WALFS_TRY(tree_->flush());
+  if (const Status flushed = tree_->flush(); !flushed.ok()) return in_between(flushed);
   return true;
 }
 
@@ -148,7 +163,7 @@ Status Follower::add(Point point, const std::shared_ptr<Segment>& segment) {
            }});
     }
     held_.clear();
-    WALFS_TRY(tree_->apply(parts));
+    if (const Status applied = tree_->apply(parts); !applied.ok()) return in_between(applied);
     position_ = position;
     time_ns_ = point.time_ns;
   }

@@ -20,13 +20,14 @@ namespace walfs {
 // again.
 class FollowPlace {
  public:
-  // kConflict if somebody follows with this directory, which need not be there yet.
+  // kConflict if somebody follows with this directory, which need not be there yet, or if something
+  // else has the place's name.
   static Result<FollowPlace> claim(const std::string& directory);
   FollowPlace(FollowPlace&& other) noexcept = default;
   ~FollowPlace();
   const std::string& directory() const { return directory_; }
   // For files on the same filesystem that are to get names in the directory, or have lost theirs.
-  std::string files() const { return directory_ + ".following/files"; }
+  std::string files() const { return directory_ + ".following/walfs-files"; }
   // The open place, for files without names.
   int fd() const { return lock_.get(); }
   Status clear();

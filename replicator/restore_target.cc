@@ -22,7 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr long kFuseMagic = 0x65735546;
-constexpr const char* kProofs = "proofs";
+constexpr const char* kProofs = "walfs-proofs";
 constexpr const char* kFiles = "files";
 
 bool on_fuse(const std::string& directory) {
@@ -115,8 +115,10 @@ Status RestoreDirectory::open_temporary() {
       locked.st_ino != named.st_ino)
     return Error{Errc::kConflict, std::string("another ") + words_.verb + " to " + path_ +
                                       " has just ended; try again"};
-  const bool is_ours = locked.st_uid == ::geteuid() &&
-                       (::faccessat(lock_.get(), kProofs, F_OK, 0) == 0 || fs::is_empty(name));
+  std::error_code unreadable;
+  const bool is_ours =
+      locked.st_uid == ::geteuid() && (::faccessat(lock_.get(), kProofs, F_OK, 0) == 0 ||
+                                       (fs::is_empty(name, unreadable) && !unreadable));
   if (!is_ours)
     return Error{Errc::kConflict, name + " is in the way, and no " + words_.verb +
                                       " has left it there; give it another name"};
@@ -153,7 +155,7 @@ Status RestoreDirectory::remove_earlier_content() {
 Result<FileDescriptor> RestoreDirectory::open_proofs() const {
   FileDescriptor proofs(
       ::openat(lock_.get(), kProofs, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
-  if (!proofs.valid()) return error_from_errno("cannot open " + temporary_ + "/proofs", errno);
+  if (!proofs.valid()) return error_from_errno("cannot open " + temporary_ + "/" + kProofs, errno);
   return proofs;
 }
 

@@ -87,18 +87,28 @@ class FollowCommand {
                 FollowPlace& place)
       : store_(store), arguments_(arguments), options_(std::move(options)), place_(place) {}
 
+  // What keeps the first restore from being made is told at once; later ones are tried again.
   Status run() {
-    while (!interrupted()) {
-      Position position;
-      WALFS_TRY(restore_once(store_, arguments_, options_, position));
-      WALFS_ASSIGN(Follower follower, Follower::start(store_, place_, position));
-      WALFS_TRY(follow(follower));
+    Status done = restore_and_follow();
+    while (followed_ && !interrupted() && (done.ok() || may_be_asked_again(done.error().code))) {
+      if (!done.ok()) {
+        tell_once(done.error().message);
+        wait();
+      }
       options_.force = true;
+      done = restore_and_follow();
     }
-    return {};
+    return done;
   }
 
  private:
+  Status restore_and_follow() {
+    Position position;
+    WALFS_TRY(restore_once(store_, arguments_, options_, position));
+    WALFS_ASSIGN(Follower follower, Follower::start(store_, place_, position));
+    followed_ = true;
+    return follow(follower);
+  }
   // Ends when it is told to, or when the directory is to be restored anew.
   Status follow(Follower& follower) {
     std::fprintf(stderr, "walfs: %s follows; SIGINT or SIGTERM ends it between two points\n",
@@ -156,6 +166,7 @@ class FollowCommand {
   const RestoreArguments& arguments_;
   RestoreOptions options_;
   FollowPlace& place_;
+  bool followed_ = false;
   std::string told_;
 };
 

@@ -194,6 +194,22 @@ TEST_F(FollowTest, FindsThatSomethingElseHasChangedAFile) {
   EXPECT_THAT(changed.error().message, HasSubstr("file does not have the checksum"));
 }
 
+// What fails in the directory must not look like a store that may answer another time.
+TEST_F(FollowTest, EndsWhereTheDirectoryIsNotWhatItLeft) {
+  for (uint32_t seed = 10; seed < 20; ++seed) {
+    Followed followed(seed);
+    auto follower = followed.follow();
+    ASSERT_TRUE(follower.ok());
+    for (const std::string& name : names_in(followed.target()))
+      fs::remove_all(followed.target() + "/" + name);
+    followed.grow(40);
+    const auto changed = follower->catch_up(nullptr);
+    ASSERT_FALSE(changed.ok()) << seed;
+    EXPECT_TRUE(changed.error().code == Errc::kIo || changed.error().code == Errc::kDamaged)
+        << changed.error().message;
+  }
+}
+
 TEST_F(FollowTest, IsRefusedWhereSomebodyFollowsAlready) {
   Followed followed(5);
   auto follower = followed.follow();
@@ -204,9 +220,19 @@ TEST_F(FollowTest, IsRefusedWhereSomebodyFollowsAlready) {
   EXPECT_THAT(second.error().message, HasSubstr("follows with " + followed.target()));
 }
 
+TEST_F(FollowTest, TouchesNothingThatNoRestoreHasLeft) {
+  Followed followed(5);
+  const std::string mine = followed.target() + ".following/mine";
+  fs::create_directories(mine);
+  const auto claimed = FollowPlace::claim(followed.target());
+  ASSERT_FALSE(claimed.ok());
+  EXPECT_EQ(claimed.error().code, Errc::kConflict);
+  EXPECT_TRUE(fs::exists(mine));
+}
+
 TEST_F(FollowTest, UsesThePlaceAgainThatSomebodyWhoWasKilledHasLeft) {
   Followed followed(6);
-  const std::string left = followed.target() + ".following/files";
+  const std::string left = followed.target() + ".following/walfs-files";
   fs::create_directories(left);
   std::ofstream(left + "/1001") << "aside";
   auto follower = followed.follow();

@@ -155,11 +155,11 @@ TEST_F(RestoreResume, LosesNoMoreThanTheNotesThatAreDamaged) {
   const size_t chunks = store_.keys("chunks/").size();
   (void)restore_interrupted(store_, 5);
   {
-    std::fstream notes(kept() + "/proofs");
+    std::fstream notes(kept() + "/walfs-proofs");
     notes.seekp(50);
     notes << "damage";
   }
-  fs::resize_file(kept() + "/proofs", fs::file_size(kept() + "/proofs") - 1);
+  fs::resize_file(kept() + "/walfs-proofs", fs::file_size(kept() + "/walfs-proofs") - 1);
   (void)restore_interrupted(store_, 6);
   EXPECT_EQ(chunks_read(), 5U + 3U) << "two notes are lost";
   ASSERT_TRUE(restore(store_, target(), {}).ok());
