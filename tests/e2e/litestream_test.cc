@@ -124,7 +124,8 @@ class LitestreamReplicas {
                                                    : std::vector{std::string("--at"), time});
     EXPECT_FALSE(ours.empty()) << time;
     if (fails || ours.empty()) return false;
-    EXPECT_TRUE(read_file_as<std::string>(ours) == read_file_as<std::string>(theirs)) << time;
+    EXPECT_TRUE(read_file_as<std::string>(ours) == read_file_as<std::string>(theirs))
+        << time << ": " << history().dump(1) << output.text;
     return true;
   }
   json history() const {
