@@ -1,7 +1,6 @@
 #include "replicator/follow.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,11 +20,14 @@ Error must_restore_anew(const std::string& why) {
   return {Errc::kConflict, "the log does not go on from what was restored: " + why};
 }
 
+Position end_of(const Route& route) {
+  return route.segments.empty() ? route.snapshot.range.last : route.segments.back().range.last;
+}
+
 // Of a failure in the directory, which cannot be tried again.
 Error in_between(const Status& failed) {
   const Errc code = failed.error().code;
-  const bool says_enough =
-      code == Errc::kDamaged || code == Errc::kUnsupported || code == Errc::kNoSpace;
+  const bool says_enough = code == Errc::kDamaged || code == Errc::kUnsupported;
   return {says_enough ? code : Errc::kIo, failed.error().message};
 }
 
@@ -35,12 +37,13 @@ Error in_between(const Status& failed) {
 class Follower::Segment {
  public:
   static Result<std::shared_ptr<Segment>> fetch(Store& store, const StoredObject& stored,
-                                                int directory) {
+                                                int directory, const std::atomic<bool>* cancelled) {
     auto segment = std::make_shared<Segment>();
     WALFS_ASSIGN(segment->index_, load_segment_index(store, stored));
     WALFS_ASSIGN(segment->file_, open_unnamed(directory, "to follow with"));
     const std::string key = segment_key(stored.range, stored.level);
     for (const auto& frame : segment->index_.frames) {
+      if (cancelled != nullptr && *cancelled) return Error{Errc::kCancelled, "interrupted"};
       WALFS_ASSIGN(const Bytes object, store.get_range(key, {frame.offset, frame.stored_size}));
       WALFS_ASSIGN(const Bytes raw, decode_frame(key, frame, object));
       WALFS_TRY(write_at(segment->file_.get(), raw, frame.data_start, "what was fetched"));
@@ -64,30 +67,20 @@ class Follower::Segment {
 Result<FollowPlace> FollowPlace::claim(const std::string& directory) {
   WALFS_ASSIGN(std::string absolute, target_path(directory));
   FollowPlace place(std::move(absolute));
-  const std::string name = place.directory_ + ".following";
-  if (::mkdir(name.c_str(), 0700) != 0 && errno != EEXIST)
-    return error_from_errno("cannot create " + name, errno);
-  FileDescriptor lock(::open(name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-  if (!lock.valid()) return error_from_errno("cannot open " + name, errno);
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
-    return Error{Errc::kConflict, "another restore follows with " + place.directory_};
-  // Whatever else has the name stays as it is.
-  std::error_code failed;
-  for (const auto& entry : std::filesystem::directory_iterator(name, failed)) {
-    if (entry.path() != place.files())
-      return Error{Errc::kConflict, name + " is in the way, and no restore has left it there"};
-  }
-  if (failed) return error_from_errno("cannot look into " + name, failed.value());
-  place.lock_ = std::move(lock);
+  WALFS_ASSIGN(place.place_,
+               LockedDirectory::claim(
+                   place.directory_ + ".following",
+                   [](const std::string& name) { return name == "walfs-files"; },
+                   "another restore follows with " + place.directory_ + ", or has just ended"));
   WALFS_TRY(place.clear());
   return place;
 }
 
 FollowPlace::~FollowPlace() {
-  if (!lock_.valid()) return;
+  if (!place_.valid()) return;
   std::error_code ignored;
   std::filesystem::remove_all(files(), ignored);
-  std::filesystem::remove(directory_ + ".following", ignored);
+  std::filesystem::remove(place_.path(), ignored);
 }
 
 Status FollowPlace::clear() {
@@ -117,33 +110,39 @@ Result<std::vector<StoredObject>> Follower::find_new_segments() {
   WALFS_ASSIGN(const bool goes_on, log_goes_on(*store_, seen_));
   if (!goes_on) return std::vector<StoredObject>();
   WALFS_ASSIGN(const ReplicaListing replica, list_replica(*store_));
-  for (const Epoch& epoch : replica.epochs) {
-    if (epoch.number > seen_.epoch() && epoch.parent < seen_)
-      return must_restore_anew(epoch.holder + " has taken over behind an earlier point");
-  }
+  std::string replaced;
+  for (const Epoch& epoch : replica.epochs)
+    if (epoch.number > seen_.epoch() && epoch.parent < seen_) replaced = epoch.holder;
   std::vector<StoredObject> found = follow_log(replica, {seen_, seen_});
-  if (!found.empty()) return found;
+  if (replaced.empty() && !found.empty()) return found;
+  // Until a restore would lead elsewhere, there is nothing better than what the directory has.
   const std::vector<Route> routes = find_routes(replica);
-  const bool elsewhere =
-      !routes.empty() &&
-      (routes.back().segments.empty() ? routes.back().snapshot.range.last
-                                      : routes.back().segments.back().range.last) > seen_;
-  if (elsewhere) return must_restore_anew("it begins anew, or has a gap");
-  return found;
+  if (routes.empty() || end_of(routes.back()) == seen_) return std::vector<StoredObject>();
+  if (!replaced.empty()) return must_restore_anew(replaced + " went on from an earlier point");
+  return must_restore_anew("it begins anew, or has a gap");
 }
 
 Result<bool> Follower::catch_up(const std::atomic<bool>* cancelled) {
+  WALFS_TRY(tree_->check_place(place_->directory()));
   const Position before = position_;
   WALFS_ASSIGN(const std::vector<StoredObject> segments, find_new_segments());
+  const Status applied = apply(segments, cancelled);
+  if (position_ != before) {
+    if (const Status flushed = tree_->flush(); !flushed.ok()) return in_between(flushed);
+  }
+  WALFS_TRY(applied);
+  return position_ != before;
+}
+
+Status Follower::apply(const std::vector<StoredObject>& segments,
+                       const std::atomic<bool>* cancelled) {
   for (const StoredObject& segment : segments) WALFS_TRY(add(segment, cancelled));
-  if (position_ == before) return false;
-  if (const Status flushed = tree_->flush(); !flushed.ok()) return in_between(flushed);
-  return true;
+  return {};
 }
 
 Status Follower::add(const StoredObject& stored, const std::atomic<bool>* cancelled) {
   WALFS_ASSIGN(const std::shared_ptr<Segment> segment,
-               Segment::fetch(*store_, stored, place_->fd()));
+               Segment::fetch(*store_, stored, place_->fd(), cancelled));
   for (Point& point : segment->take_points()) {
     if (cancelled != nullptr && *cancelled) return Error{Errc::kCancelled, "interrupted"};
     if (point.position > seen_) WALFS_TRY(add(std::move(point), segment));
@@ -163,6 +162,7 @@ Status Follower::add(Point point, const std::shared_ptr<Segment>& segment) {
            }});
     }
     held_.clear();
+    WALFS_TRY(tree_->check_place(place_->directory()));
     if (const Status applied = tree_->apply(parts); !applied.ok()) return in_between(applied);
     position_ = position;
     time_ns_ = point.time_ns;

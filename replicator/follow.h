@@ -10,6 +10,7 @@
 
 #include "replicator/base/file_descriptor.h"
 #include "replicator/followed_tree.h"
+#include "replicator/locked_directory.h"
 #include "replicator/replica.h"
 #include "replicator/stores/store.h"
 
@@ -23,19 +24,19 @@ class FollowPlace {
   // kConflict if somebody follows with this directory, which need not be there yet, or if something
   // else has the place's name.
   static Result<FollowPlace> claim(const std::string& directory);
-  FollowPlace(FollowPlace&& other) noexcept = default;
+  FollowPlace(FollowPlace&&) noexcept = default;
   ~FollowPlace();
   const std::string& directory() const { return directory_; }
   // For files on the same filesystem that are to get names in the directory, or have lost theirs.
-  std::string files() const { return directory_ + ".following/walfs-files"; }
+  std::string files() const { return place_.path() + "/walfs-files"; }
   // The open place, for files without names.
-  int fd() const { return lock_.get(); }
+  int fd() const { return place_.fd(); }
   Status clear();
 
  private:
   explicit FollowPlace(std::string directory) : directory_(std::move(directory)) {}
   std::string directory_;  // Absolute.
-  FileDescriptor lock_;
+  LockedDirectory place_;
 };
 
 class Follower {
@@ -47,9 +48,10 @@ class Follower {
   // Brings the directory to the newest point of the store, point by point; false if it is there
   // already, which costs one listing. Ends early, between two points, when `cancelled`. What is
   // needed of a point is fetched before anything is changed for it, so that after kRetry, kDenied,
-  // kNothingThere and kCancelled the directory is as of position(), and this can be called again.
-  // kConflict or kUnsupported: the log does not go on from position() any more, or needs what the
-  // directory does not have; restore anew. After any other failure it may be no state of the log.
+  // kNothingThere, kNoSpace and kCancelled the directory is as of position(), and this can be
+  // called again. kConflict or kUnsupported: the log does not go on from position() any more, or
+  // needs what the directory does not have; restore anew. After any other failure it may be no
+  // state of the log.
   Result<bool> catch_up(const std::atomic<bool>* cancelled);
 
   Position position() const { return position_; }
@@ -64,6 +66,7 @@ class Follower {
 
   Follower(Store& store, const FollowPlace& place) : store_(&store), place_(&place) {}
   Result<std::vector<StoredObject>> find_new_segments();
+  Status apply(const std::vector<StoredObject>& segments, const std::atomic<bool>* cancelled);
   Status add(const StoredObject& stored, const std::atomic<bool>* cancelled);
   Status add(Point point, const std::shared_ptr<Segment>& segment);
 

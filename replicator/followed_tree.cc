@@ -46,16 +46,20 @@ Result<FollowedTree> FollowedTree::open(const std::string& directory, const std:
   tree.aside_ =
       FileDescriptor(::open(aside.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!tree.aside_.valid()) return error_from_errno("cannot open " + aside, errno);
-  WALFS_TRY(plan_paths(plan));
+  WALFS_ASSIGN(const std::vector<PlannedPath> paths, plan_paths(plan));
+  std::set<FileId> reached;
+  for (const PlannedPath& path : paths) reached.insert(path.id);
   for (auto& [id, planned] : plan.files) {
     planned.extents = {};
     planned.blocks = {};
     tree.files_[id].planned = std::move(planned);
   }
-  for (const auto& [parent, names] : plan.entries)
+  for (const auto& [parent, names] : plan.entries) {
+    if (!reached.contains(parent)) continue;
     for (const auto& [name, child] : names)
       if (const auto file = tree.files_.find(child); file != tree.files_.end())
         file->second.names.insert({parent, name});
+  }
   for (auto& [id, file] : tree.files_) file.missing = id != kRootId && file.names.empty();
   tree.entries_ = std::move(plan.entries);
   return tree;
@@ -65,6 +69,24 @@ bool FollowedTree::on_disk(FileId id) const {
   if (id == kRootId) return true;
   const auto file = files_.find(id);
   return file != files_.end() && (file->second.aside || !file->second.names.empty());
+}
+
+Status FollowedTree::check_place(const std::string& directory) const {
+  struct stat named {};
+  struct stat opened {};
+  if (::stat(directory.c_str(), &named) == 0 && ::fstat(root_.get(), &opened) == 0 &&
+      named.st_dev == opened.st_dev && named.st_ino == opened.st_ino)
+    return {};
+  return Error{Errc::kIo, directory +
+                              " is not the directory any more that was restored: it was "
+                              "moved, replaced or mounted over"};
+}
+
+Result<FollowedTree::At> FollowedTree::at(const Place& place) {
+  const auto [parent, name] = split_path(place.path);
+  WALFS_ASSIGN(FileDescriptor directory,
+               open_restored(place.directory, parent, O_PATH | O_DIRECTORY));
+  return At{std::move(directory), name};
 }
 
 FollowedTree::Place FollowedTree::place_of(const Name& name) const {
@@ -140,13 +162,13 @@ Status FollowedTree::take_away() {
     if (child == kNoFile) continue;
     File& file = files_[child];
     if (!file.names.contains(name)) continue;
-    const Place from = place_of(name);
+    WALFS_ASSIGN(const At from, at(place_of(name)));
     if (file.names.size() > 1) {
-      if (::unlinkat(from.directory, from.path.c_str(), 0) != 0)
-        return error_from_errno("cannot remove " + from.path, errno);
-    } else if (::renameat(from.directory, from.path.c_str(), aside_.get(),
+      if (::unlinkat(from.directory.get(), from.name.c_str(), 0) != 0)
+        return error_from_errno("cannot remove " + name.second, errno);
+    } else if (::renameat(from.directory.get(), from.name.c_str(), aside_.get(),
                           std::to_string(child).c_str()) != 0) {
-      return error_from_errno("cannot move " + from.path, errno);
+      return error_from_errno("cannot move " + name.second, errno);
     } else {
       file.aside = true;
     }
@@ -242,12 +264,13 @@ Status FollowedTree::give_names() {
     if (!on_disk(child) || !on_disk(name.first))
       return Error{Errc::kUnsupported, "the log names a file that the directory does not have"};
     File& file = files_.at(child);
-    const Place to = place_of(name);
-    const Place from = place_of(child);
-    const int failed =
-        file.aside ? ::renameat(from.directory, from.path.c_str(), to.directory, to.path.c_str())
-                   : ::linkat(from.directory, from.path.c_str(), to.directory, to.path.c_str(), 0);
-    if (failed != 0) return error_from_errno("cannot create " + to.path, errno);
+    WALFS_ASSIGN(const At to, at(place_of(name)));
+    WALFS_ASSIGN(const At from, at(place_of(child)));
+    const int failed = file.aside ? ::renameat(from.directory.get(), from.name.c_str(),
+                                               to.directory.get(), to.name.c_str())
+                                  : ::linkat(from.directory.get(), from.name.c_str(),
+                                             to.directory.get(), to.name.c_str(), 0);
+    if (failed != 0) return error_from_errno("cannot create " + name.second, errno);
     file.aside = false;
     file.names.insert(name);
     touched_.insert(name.first);

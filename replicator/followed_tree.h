@@ -35,6 +35,9 @@ class FollowedTree {
   static Result<FollowedTree> open(const std::string& directory, const std::string& aside,
                                    RestorePlan plan);
 
+  // kIo if `directory` is not what it was: moved away, replaced, or mounted over. Nobody may be
+  // written to from beneath.
+  Status check_place(const std::string& directory) const;
   // One point that is not partial, and the partial ones before it. kDamaged if a checksum is not
   // right: of what was fetched, or of what is in the directory. kUnsupported if the point names
   // what a restored directory does not have: restore it anew.
@@ -73,6 +76,12 @@ class FollowedTree {
   Status remove_dropped_files();
 
   bool on_disk(FileId id) const;
+  // The directory of a place, open, and the name in it: no symbolic link leads out of there.
+  struct At {
+    FileDescriptor directory;
+    std::string name;
+  };
+  static Result<At> at(const Place& place);
   Place place_of(FileId id) const;
   Place place_of(const Name& name) const;
 

@@ -54,14 +54,15 @@ class Reader {
       if (seen_.insert(snapshot.range.last).second)
         points_.push_back({snapshot.range.last, snapshot.time_ns, 0, 0, 0});
     }
+    Summary summary;
     for (const StoredObject& segment : route.segments) {
       if (segment.range.last < route.snapshot.range.last || seen_.contains(segment.range.last))
         continue;
       WALFS_ASSIGN(const SegmentIndex index, load_segment_index(store_, segment));
       for (const Point& point : index.points) {
-        summary_.add(point);
+        summary.add(point);
         if (point.partial) continue;
-        const HistoryPoint summed = summary_.take(point);
+        const HistoryPoint summed = summary.take(point);
         if (point.position >= route.snapshot.range.last && seen_.insert(point.position).second)
           points_.push_back(summed);
       }
@@ -77,7 +78,6 @@ class Reader {
 
  private:
   Store& store_;
-  Summary summary_;
   std::set<Position> seen_;
   std::vector<HistoryPoint> points_;
 };

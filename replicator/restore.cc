@@ -202,25 +202,27 @@ Result<std::vector<PlannedPath>> wanted_paths(const RestorePlan& plan,
 
 // Whether the same restore may well succeed another time.
 bool may_go_on(Errc code) {
-  return code == Errc::kCancelled || code == Errc::kRetry || code == Errc::kDenied;
+  return code != Errc::kDamaged && code != Errc::kNothingThere && code != Errc::kNoSpace;
+}
+
+Error kept(const Error& error, RestoreDirectory& target) {
+  return {error.code,
+          error.message + "; the same command goes on from here, with what is in " + target.keep()};
 }
 
 Status fill(RestoreDirectory& target, Store& store, const RoutedPlan& routed,
-            const std::vector<PlannedPath>& paths, const RestoreOptions& options) {
+            const std::vector<PlannedPath>& paths, const RestoreOptions& options,
+            bool& has_content) {
   WALFS_TRY(keep_what_is_planned(target.files_path(), routed.plan, paths));
   RestoredTree tree(target.fd(), routed.plan, paths);
   WALFS_TRY(tree.create());
   WALFS_ASSIGN(FileDescriptor file, target.open_proofs());
   RestoreProofs proofs(std::move(file));
   Worker worker(store, routed, tree, options);
-  worker.go_on(proofs, target.has_earlier_content());
-  Status fetched = worker.run(make_jobs(routed.plan, [&](FileId id) { return tree.wants(id); }));
-  if (!fetched.ok() && may_go_on(fetched.error().code) &&
-      (worker.bytes_fetched() != 0 || target.has_earlier_content())) {
-    return Error{fetched.error().code,
-                 fetched.error().message +
-                     "; the same command goes on from here, with what is in " + target.keep()};
-  }
+  worker.go_on(proofs, has_content);
+  const Status fetched =
+      worker.run(make_jobs(routed.plan, [&](FileId id) { return tree.wants(id); }));
+  has_content = has_content || worker.bytes_fetched() != 0;
   WALFS_TRY(fetched);
   WALFS_TRY(tree.verify());
   return tree.finish();
@@ -230,7 +232,7 @@ Status fill(RestoreDirectory& target, Store& store, const RoutedPlan& routed,
 
 Result<RestorePreview> preview_restore(Store& store, const std::string& directory,
                                        const RestoreOptions& options) {
-  WALFS_TRY(RestoreDirectory::open(directory, options.force));
+  WALFS_TRY(RestoreDirectory::open(directory, options.force, store));
   WALFS_ASSIGN(const RoutedPlan routed, make_restore_plan(store, options.target));
   WALFS_ASSIGN(const std::vector<PlannedPath> paths, wanted_paths(routed.plan, options.only));
   std::set<FileId> wanted;
@@ -245,15 +247,26 @@ Result<RestorePreview> preview_restore(Store& store, const std::string& director
   return preview;
 }
 
+// An object that is missing may have been replaced by a longer one since the plan was made.
 Result<RestoreReport> restore(Store& store, const std::string& directory,
                               const RestoreOptions& options) {
-  WALFS_ASSIGN(RestoreDirectory target, RestoreDirectory::open(directory, options.force));
-  WALFS_ASSIGN(const RoutedPlan routed, make_restore_plan(store, options.target));
-  WALFS_ASSIGN(const std::vector<PlannedPath> paths, wanted_paths(routed.plan, options.only));
-  WALFS_TRY(target.begin());
-  WALFS_TRY(fill(target, store, routed, paths, options));
-  WALFS_TRY(target.commit());
-  return report_on(routed.plan, paths);
+  constexpr int kPlansMax = 3;
+  WALFS_ASSIGN(RestoreDirectory target, RestoreDirectory::open(directory, options.force, store));
+  bool has_content = false;
+  for (int plans = 1;; ++plans) {
+    WALFS_ASSIGN(const RoutedPlan routed, make_restore_plan(store, options.target));
+    WALFS_ASSIGN(const std::vector<PlannedPath> paths, wanted_paths(routed.plan, options.only));
+    if (plans == 1) {
+      WALFS_TRY(target.begin());
+      has_content = target.has_earlier_content();
+    }
+    Status done = fill(target, store, routed, paths, options, has_content);
+    if (!done.ok() && done.error().code == Errc::kNothingThere && plans < kPlansMax) continue;
+    if (done.ok()) done = target.commit();
+    if (done.ok()) return report_on(routed.plan, paths);
+    if (has_content && may_go_on(done.error().code)) return kept(done.error(), target);
+    return done.error();
+  }
 }
 
 }  // namespace walfs

@@ -103,7 +103,6 @@ Status set_attributes(int directory, const std::string& path, const Attributes& 
   // An O_PATH descriptor has no name of its own but this one.
   const std::string alias = "/proc/self/fd/" + std::to_string(file.get());
   const bool is_symlink = attributes.type == FileType::kSymlink;
-  if (!is_symlink && ::chmod(alias.c_str(), attributes.mode) != 0) return fail("the mode");
   if (!is_symlink) WALFS_TRY(remove_other_xattrs(alias, attributes));
   for (const auto& [name, value] : attributes.xattrs) {
     if (is_symlink)
@@ -112,6 +111,8 @@ Status set_attributes(int directory, const std::string& path, const Attributes& 
       return fail("an extended attribute");
     }
   }
+  // After the attributes, which a file that may not be written to would refuse.
+  if (!is_symlink && ::chmod(alias.c_str(), attributes.mode) != 0) return fail("the mode");
   const struct timespec time = to_timespec(attributes.mtime_ns);
   const struct timespec times[2] = {time, time};
   if (::utimensat(file.get(), "", times, AT_EMPTY_PATH) != 0 &&

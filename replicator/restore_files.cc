@@ -13,35 +13,36 @@
 namespace walfs {
 namespace {
 
-// Whether the plan has content for each block of the file.
-std::vector<bool> planned_blocks(const PlannedFile& file) {
+// The parts of the file for which the plan has content: first and end block of each, ascending.
+std::vector<std::pair<uint64_t, uint64_t>> planned_parts(const PlannedFile& file) {
+  std::vector<std::pair<uint64_t, uint64_t>> parts;
   const uint64_t count = (file.size + file.block_size - 1) / file.block_size;
-  std::vector<bool> planned(count, false);
+  const uint64_t limit = std::min(count, file.base_limit);
   for (const Extent& extent : file.extents) {
-    const uint64_t first = extent.file_offset / file.block_size;
-    const uint64_t end = (extent.file_offset + extent.size + file.block_size - 1) / file.block_size;
-    for (uint64_t i = first; i < std::min({end, count, file.base_limit}); ++i) planned[i] = true;
+    for (uint64_t block = extent.file_offset / file.block_size;
+         block < limit && block * file.block_size < extent.file_offset + extent.size; ++block)
+      if (!file.blocks.contains(block)) parts.emplace_back(block, block + 1);
   }
-  for (const auto& [block, place] : file.blocks) {
-    if (block < count) planned[block] = place.hash != kZeroBlockHash;
-  }
-  return planned;
+  for (const auto& [block, place] : file.blocks)
+    if (block < count && place.hash != kZeroBlockHash) parts.emplace_back(block, block + 1);
+  std::sort(parts.begin(), parts.end());
+  return parts;
 }
 
 // Frees what earlier content there is where the plan has none. False if the filesystem cannot.
 bool clear_unplanned(int fd, const PlannedFile& file) {
-  const std::vector<bool> planned = planned_blocks(file);
-  for (size_t first = 0; first < planned.size();) {
-    size_t end = first + 1;
-    while (end < planned.size() && planned[end] == planned[first]) ++end;
-    const auto offset = static_cast<off_t>(first * file.block_size);
-    const auto size = static_cast<off_t>((end - first) * file.block_size);
-    if (!planned[first] &&
-        ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, size) != 0)
-      return false;
-    first = end;
+  uint64_t end = 0;  // Of what is looked at, in blocks.
+  const auto clear_up_to = [&](uint64_t block) {
+    const uint64_t from = end * file.block_size;
+    const uint64_t to = block * file.block_size;
+    return to <= from || ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                     static_cast<off_t>(from), static_cast<off_t>(to - from)) == 0;
+  };
+  for (const auto& [first, part_end] : planned_parts(file)) {
+    if (!clear_up_to(first)) return false;
+    end = std::max(end, part_end);
   }
-  return true;
+  return clear_up_to((file.size + file.block_size - 1) / file.block_size);
 }
 
 }  // namespace

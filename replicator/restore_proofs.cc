@@ -36,15 +36,12 @@ bool read_note(int fd, uint64_t number, Note& note) {
 
 RestoreProofs::RestoreProofs(FileDescriptor file) : file_(std::move(file)) {
   Note note;
-  uint64_t number = 0;
-  for (; read_note(file_.get(), number, note); ++number) {
+  for (; read_note(file_.get(), count_, note); ++count_) {
     ByteReader reader(note);
     const std::string chunk(as_text(reader.bytes(kDigestSize)));
     const uint64_t proof = reader.u64();
     if (reader.u64() == check_of(note)) proofs_[chunk] = proof;
   }
-  // Behind the whole notes, so that all that follow can be read again.
-  ::lseek(file_.get(), static_cast<off_t>(number * kNoteSize), SEEK_SET);
 }
 
 std::optional<uint64_t> RestoreProofs::find(const Sha256Digest& chunk) const {
@@ -59,7 +56,9 @@ void RestoreProofs::add(const Sha256Digest& chunk, uint64_t proof) {
   writer.u64(proof);
   writer.u64(stored_hash(writer.data()));
   const std::scoped_lock lock(mutex_);
-  if (::write(file_.get(), writer.data().data(), writer.size()) < 0) return;
+  const auto offset = static_cast<off_t>(count_ * kNoteSize);
+  const auto size = static_cast<ssize_t>(writer.size());
+  if (::pwrite(file_.get(), writer.data().data(), writer.size(), offset) == size) ++count_;
 }
 
 }  // namespace walfs

@@ -28,6 +28,7 @@ class RestoreProofs {
 
  private:
   FileDescriptor file_;
+  uint64_t count_ = 0;                                // Of whole notes in the file.
   std::unordered_map<std::string, uint64_t> proofs_;  // By digest.
   std::mutex mutex_;
 };

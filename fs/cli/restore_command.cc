@@ -1,9 +1,12 @@
 // restore: a directory from its replica, once, or for as long as it is to follow.
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <thread>
+#include <utility>
 
 #include "fs/cli/commands.h"
 #include "fs/cli/litestream_commands.h"
@@ -91,10 +94,8 @@ class FollowCommand {
   Status run() {
     Status done = restore_and_follow();
     while (followed_ && !interrupted() && (done.ok() || may_be_asked_again(done.error().code))) {
-      if (!done.ok()) {
-        tell_once(done.error().message);
-        wait();
-      }
+      if (!done.ok()) tell_once(done.error().message);
+      wait();
       options_.force = true;
       done = restore_and_follow();
     }
@@ -107,6 +108,7 @@ class FollowCommand {
     WALFS_TRY(restore_once(store_, arguments_, options_, position));
     WALFS_ASSIGN(Follower follower, Follower::start(store_, place_, position));
     followed_ = true;
+    reported_ = position;
     return follow(follower);
   }
   // Ends when it is told to, or when the directory is to be restored anew.
@@ -125,8 +127,8 @@ class FollowCommand {
                                                " may be between two points: restore it anew"};
       } else {
         if (!told_.empty()) tell_once("");
-        if (*changed) report(follower);
       }
+      report(follower);
       wait();
     }
     if (!arguments_.json)
@@ -136,12 +138,14 @@ class FollowCommand {
   }
   static bool may_be_asked_again(Errc code) {
     return code == Errc::kRetry || code == Errc::kDenied || code == Errc::kNothingThere ||
-           code == Errc::kCancelled;
+           code == Errc::kNoSpace || code == Errc::kCancelled;
   }
   static bool is_to_be_restored_anew(Errc code) {
     return code == Errc::kConflict || code == Errc::kUnsupported;
   }
-  void report(const Follower& follower) const {
+  // The directory's position, when it is another one than was told last.
+  void report(const Follower& follower) {
+    if (std::exchange(reported_, follower.position()) == follower.position()) return;
     if (arguments_.json) {
       print({{"position", follower.position().to_string()},
              {"time", format_time(follower.time_ns())}});
@@ -167,11 +171,15 @@ class FollowCommand {
   RestoreOptions options_;
   FollowPlace& place_;
   bool followed_ = false;
+  Position reported_;
   std::string told_;
 };
 
 Status check(const RestoreArguments& arguments) {
   if (!arguments.follow) return {};
+  if (::geteuid() != 0)
+    return Error{Errc::kUsage,
+                 "--follow needs root: it goes on changing files of any owner and mode"};
   const char* const other = arguments.dry_run         ? "--dry-run"
                             : !arguments.at.empty()   ? "--at"
                             : !arguments.only.empty() ? "--only"

@@ -43,6 +43,7 @@ Result<FileDescriptor> open_unnamed(int directory, const std::string& purpose) {
   if (!fd.valid() && (errno == EOPNOTSUPP || errno == EISDIR)) {
     // Not every filesystem has files without a name.
     const char* const name = ".walfs-unnamed";
+    ::unlinkat(directory, name, 0);  // Of somebody who was killed.
     fd = FileDescriptor(::openat(directory, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
     if (fd.valid()) ::unlinkat(directory, name, 0);
   }

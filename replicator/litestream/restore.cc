@@ -62,7 +62,7 @@ Result<RestoredDatabase> restore_database(Store& store, const std::string& name,
                                           const std::string& directory,
                                           const RestoreOptions& options) {
   WALFS_TRY(check_options(options));
-  WALFS_ASSIGN(RestoreDirectory target, RestoreDirectory::open(directory, options.force));
+  WALFS_ASSIGN(RestoreDirectory target, RestoreDirectory::open(directory, options.force, store));
   WALFS_ASSIGN(Choice choice, choose(store, options));
   WALFS_TRY(target.begin());
   WALFS_TRY(target.remove_earlier_content());

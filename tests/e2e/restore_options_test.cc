@@ -1,5 +1,6 @@
 // What restore can do besides: say what it would do, go on after it was killed, follow.
 #include <gtest/gtest.h>
+#include <sys/mount.h>
 
 #include <nlohmann/json.hpp>
 
@@ -189,6 +190,36 @@ TEST_F(RestoreOptionsTest, ADirectoryThatFollowsIsRestoredAnewWhenAnotherWriterT
   EXPECT_NE(read_whole_file(output).find("restoring it anew"), std::string::npos);
   EXPECT_TRUE(is_up_to_date()) << last_differences_;
   EXPECT_EQ(following.end(SIGINT), 0);
+}
+
+TEST_F(RestoreOptionsTest, ForceReplacesNoDirectoryThatHoldsTheReplica) {
+  write("file", "text");
+  directory_.unmount();
+  const std::string outer = directory_.beside("outer");
+  fs::create_directory(outer);
+  fs::rename(directory_.beside("replica"), outer + "/replica");
+  for (const std::string& over : {outer, outer + "/replica"}) {
+    const Output said = run_program(
+        {walfs_binary(), "restore", "file://" + outer + "/replica", over, "--force"}, Seconds(60));
+    EXPECT_EQ(said.status, 2) << said.text;
+    EXPECT_NE(said.text.find("the replica file://" + outer + "/replica lies in"), std::string::npos)
+        << said.text;
+  }
+  EXPECT_TRUE(fs::exists(outer + "/replica/volume.json"));
+}
+
+TEST_F(RestoreOptionsTest, ForceReplacesNoDirectoryInWhichSomethingIsMounted) {
+  write("file", "text");
+  directory_.sync();
+  fs::create_directories(target() + "/backups here");
+  ASSERT_EQ(mount("none", (target() + "/backups here").c_str(), "tmpfs", 0, nullptr), 0);
+  std::ofstream(target() + "/backups here/precious") << "precious";
+  const Output said = restore({"--force"});
+  const bool is_there = fs::exists(target() + "/backups here/precious");
+  EXPECT_EQ(umount2((target() + "/backups here").c_str(), MNT_DETACH), 0);
+  EXPECT_EQ(said.status, 2) << said.text;
+  EXPECT_NE(said.text.find("backups here is mounted inside"), std::string::npos) << said.text;
+  EXPECT_TRUE(is_there);
 }
 
 TEST_F(RestoreOptionsTest, FollowingOnlySomethingIsWrongUsage) {

@@ -138,21 +138,96 @@ TEST_F(FollowTest, EndsBetweenTwoPointsWhenItIsToldTo) {
   followed.expect_state(*follower);
 }
 
+// The directory has point 5, and another writer goes on from point 3.
+class TakenOver {
+ public:
+  explicit TakenOver(bool fresh) : builder(store, 3) {
+    for (int i = 0; i < 3; ++i) builder.add();
+    builder.seal();
+    builder.put_snapshot(builder.start(), Position::of(1, 2));
+    for (int i = 0; i < 2; ++i) builder.add();
+    builder.seal();
+    EXPECT_TRUE(restore(store, target(), {}).ok());
+    place.emplace(*FollowPlace::claim(target()));
+    EXPECT_TRUE(claim_epoch(store, test::make_epoch(2, Position::of(1, 3), fresh)).ok());
+    Point other;
+    other.position = Position::of(2, 4);
+    store.set_object(segment_key({other.position, other.position}), test::make_segment({other}));
+  }
+  std::string target() const { return scratch.path("target"); }
+
+  test::ScratchDirectory scratch;
+  test::MemoryStore store;
+  test::ReplicaBuilder builder;
+  std::optional<FollowPlace> place;
+};
+
 TEST_F(FollowTest, FindsThatAnotherWriterWentOnFromAnEarlierPoint) {
-  Followed followed(3);
+  TakenOver replica(/*fresh=*/false);
+  auto follower = Follower::start(replica.store, *replica.place, Position::of(1, 5));
+  ASSERT_FALSE(follower.ok()) << "its point is no part of the history any more";
+  EXPECT_EQ(follower.error().code, Errc::kNothingThere);
+}
+
+// Else it would restore the same state again and again, for as long as the first upload takes.
+TEST_F(FollowTest, StaysWhereItIsUntilARestoreWouldLeadElsewhere) {
+  TakenOver replica(/*fresh=*/true);
+  auto follower = Follower::start(replica.store, *replica.place, Position::of(1, 5));
+  ASSERT_TRUE(follower.ok()) << follower.error().message;
+  const auto changed = follower->catch_up(nullptr);
+  ASSERT_TRUE(changed.ok()) << changed.error().message;
+  EXPECT_FALSE(*changed);
+  Point next;
+  next.position = Position::of(2, 5);
+  replica.store.set_object(segment_key({next.position, next.position}), test::make_segment({next}));
+  Snapshot snapshot = replica.builder.make_snapshot(Position::of(1, 3), Position::of(1, 3));
+  snapshot.range = {Position::of(2, 3), Position::of(2, 4)};
+  replica.store.set_object(snapshot_key(snapshot.range), encode_snapshot(snapshot));
+  const auto elsewhere = follower->catch_up(nullptr);
+  ASSERT_FALSE(elsewhere.ok());
+  EXPECT_EQ(elsewhere.error().code, Errc::kConflict);
+  EXPECT_THAT(elsewhere.error().message, HasSubstr("host:/srv/app went on from an earlier point"));
+}
+
+TEST_F(FollowTest, WritesToNothingThatHasTakenTheDirectorysPlace) {
+  Followed followed(7);
   auto follower = followed.follow();
   ASSERT_TRUE(follower.ok());
-  ASSERT_TRUE(
-      claim_epoch(followed.store, test::make_epoch(2, Position::of(1, 3), /*fresh=*/false)).ok());
-  Point other = followed.builder.log().next();
-  other.position = Position::of(2, 4);
-  followed.store.set_object(segment_key({other.position, other.position}),
-                            test::make_segment({other}));
+  fs::rename(followed.target(), followed.scratch.path("moved"));
+  fs::create_directory(followed.target());
+  followed.grow(10);
   const auto changed = follower->catch_up(nullptr);
   ASSERT_FALSE(changed.ok());
-  EXPECT_EQ(changed.error().code, Errc::kConflict);
-  EXPECT_THAT(changed.error().message, HasSubstr("host:/srv/app has taken over"));
-  followed.expect_state(*follower);
+  EXPECT_EQ(changed.error().code, Errc::kIo);
+  EXPECT_THAT(changed.error().message, HasSubstr("is not the directory any more"));
+  EXPECT_TRUE(names_in(followed.target()).empty());
+  expect_tree(followed.builder.state(follower->position()), kRootId,
+              followed.scratch.path("moved"));
+}
+
+TEST_F(FollowTest, GoesThroughNoSymbolicLink) {
+  Followed followed(8);
+  Attributes directory, file;
+  directory.type = FileType::kDirectory;
+  directory.mode = 0755;
+  file.mode = 0644;
+  Point first, second;
+  first.changes = {SetFile{1000, directory}, SetEntry{kRootId, "d", 1000}, SetFile{1001, file},
+                   SetEntry{1000, "passwd", 1001}};
+  second.changes = {SetEntry{1000, "passwd", kNoFile}, DropFile{1001}};
+  auto follower = followed.follow();
+  ASSERT_TRUE(follower.ok());
+  followed.builder.add(first);
+  followed.builder.seal();
+  ASSERT_TRUE(follower->catch_up(nullptr).ok());
+  const std::string outside = followed.scratch.make("outside");
+  std::ofstream(outside + "/passwd") << "not ours";
+  fs::remove_all(followed.target() + "/d");
+  fs::create_symlink(outside, followed.target() + "/d");
+  followed.builder.add(second);
+  followed.builder.seal();
+  EXPECT_FALSE(follower->catch_up(nullptr).ok());
+  EXPECT_THAT(names_in(outside), UnorderedElementsAre("passwd"));
 }
 
 TEST_F(FollowTest, FindsThatSomethingElseHasChangedAFile) {

@@ -91,6 +91,31 @@ TEST_F(HistoryTest, TellsWhatEachPointHasChanged) {
   EXPECT_EQ(found.points[2].files, 1U);
 }
 
+// What was left of an epoch without a complete point at its end is no part of the next one.
+TEST_F(HistoryTest, CountsNothingOfAnotherEpoch) {
+  Attributes attributes;
+  Point part;
+  part.changes = {SetFile{100, attributes}, SetEntry{kRootId, "app.db", 100},
+                  content(100, 50000, true)};
+  part.partial = true;
+  builder_.add();
+  builder_.add();
+  builder_.add(part);
+  builder_.seal();
+  builder_.put_snapshot(at(0), at(1));
+  ASSERT_TRUE(claim_epoch(store_, test::make_epoch(2, at(2), /*fresh=*/true)).ok());
+  Point other;
+  other.position = Position::of(2, 4);
+  store_.set_object(segment_key({other.position, other.position}), test::make_segment({other}));
+  Snapshot snapshot = builder_.make_snapshot(at(1), at(1));
+  snapshot.range = {Position::of(2, 3), Position::of(2, 4)};
+  store_.set_object(snapshot_key(snapshot.range), encode_snapshot(snapshot));
+  const History found = history();
+  ASSERT_FALSE(found.points.empty());
+  EXPECT_EQ(found.points.back().position, other.position);
+  EXPECT_EQ(found.points.back().bytes, 0U);
+}
+
 TEST_F(HistoryTest, NamesThePointsBehindAGap) {
   fill();
   store_.erase_object(segment_key({at(21), at(25)}));

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <random>
 
+#include "replicator/join.h"
 #include "replicator/restore.h"
 #include "tests/support/replica_builder.h"
 #include "tests/support/restored_model.h"
@@ -29,7 +30,7 @@ class RestoreResume : public ::testing::Test {
   }
   std::string target() const { return scratch_.path("target"); }
   std::string kept() const { return target() + ".restoring"; }
-  std::string kept(const std::string& name) const { return kept() + "/files/" + name; }
+  std::string kept(const std::string& name) const { return kept() + "/walfs-files/" + name; }
 
   // A database of 100 KiB in chunks, and a file in the log.
   void put_small_replica() {
@@ -141,6 +142,35 @@ TEST_F(RestoreResume, WaitsForNoOtherRestoreOfTheSameTarget) {
   EXPECT_TRUE(fs::exists(kept("one.db")));
 }
 
+// Compaction removes what a plan needs once longer segments have taken its place for an hour.
+TEST_F(RestoreResume, LooksAgainWhereASegmentHasBeenReplacedMeanwhile) {
+  put_small_replica();
+  Point text;
+  text.changes = {content(101, 6000, 3)};
+  builder_.add(text);
+  builder_.seal();
+  const auto at = [](uint64_t sequence) { return Position::of(1, sequence); };
+  RestoreOptions options;
+  options.threads = 1;
+  bool replaced = false;
+  const std::atomic<bool> stopping{false};
+  options.progress = [&](const RestoreProgress&) {
+    if (std::exchange(replaced, true)) return;
+    std::vector<StoredObject> segments;
+    for (const uint64_t i : {uint64_t{2}, uint64_t{3}}) {
+      const std::string key = segment_key({at(i), at(i)});
+      segments.push_back({{at(i), at(i)}, store_.objects().at(key).size(), 0});
+    }
+    ASSERT_TRUE(join_segments(store_, segments, 1, scratch_.path(), stopping).ok());
+    for (const StoredObject& segment : segments) store_.erase_object(segment_key(segment.range));
+  };
+  const auto report = restore(store_, target(), options);
+  ASSERT_TRUE(report.ok()) << report.error().message;
+  EXPECT_TRUE(replaced);
+  expect_tree(builder_.state(builder_.last()), kRootId, target());
+  EXPECT_EQ(chunks_read(), store_.keys("chunks/").size()) << "chunks are not fetched twice";
+}
+
 TEST_F(RestoreResume, FetchesAgainWhatIsNotedAndNotThere) {
   put_small_replica();
   (void)restore_interrupted(store_, 5);
@@ -237,7 +267,7 @@ TEST_F(RestoreResume, MakesWhatThePointWantsWhateverWasLeft) {
       fs::remove_all(target());
       if (!fs::exists(kept())) continue;
       ++went_on;
-      if (random() % 2 == 0) Leftovers(kept() + "/files", seed + random()).spoil();
+      if (random() % 2 == 0) Leftovers(kept() + "/walfs-files", seed + random()).spoil();
     }
     RestoreOptions options;
     options.target = some_point();

@@ -156,6 +156,19 @@ TEST_F(SmallReplica, ReplacesADirectoryThatIsNotEmptyWithForce) {
   EXPECT_THAT(names_in(target()), UnorderedElementsAre("one.db", "also.db", "dir"));
 }
 
+TEST_F(SmallReplica, ReplacesNothingThatWasPutThereMeanwhile) {
+  fs::create_directory(target());
+  RestoreOptions options;
+  options.progress = [&](const RestoreProgress&) {
+    test::write_whole(target() + "/new", as_bytes("new"));
+  };
+  const auto report = restore(store_, target(), options);
+  ASSERT_FALSE(report.ok());
+  EXPECT_EQ(report.error().code, Errc::kConflict);
+  EXPECT_THAT(report.error().message, HasSubstr("not empty any more"));
+  EXPECT_THAT(names_in(target()), UnorderedElementsAre("new"));
+}
+
 TEST_F(SmallReplica, KeepsTheOldContentUntilTheEndWithForce) {
   occupy();
   RestoreOptions options;
