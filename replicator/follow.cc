@@ -130,7 +130,7 @@ Result<bool> Follower::catch_up(const std::atomic<bool>* cancelled) {
   if (position_ != before) {
     if (const Status flushed = tree_->flush(); !flushed.ok()) return in_between(flushed);
   }
-  WALFS_TRY(applied);
+  if (!applied.ok()) return applied.error();
   return position_ != before;
 }
 

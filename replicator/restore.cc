@@ -223,7 +223,7 @@ Status fill(RestoreDirectory& target, Store& store, const RoutedPlan& routed,
   const Status fetched =
       worker.run(make_jobs(routed.plan, [&](FileId id) { return tree.wants(id); }));
   has_content = has_content || worker.bytes_fetched() != 0;
-  WALFS_TRY(fetched);
+  if (!fetched.ok()) return fetched.error();
   WALFS_TRY(tree.verify());
   return tree.finish();
 }

@@ -49,7 +49,7 @@ struct RestoreReport {
 struct RestorePreview {
   RestoreReport report;
   uint64_t fetches = 0;    // Requests for content: chunks, and parts of segments.
-  uint64_t bytes_max = 0;  // Of them; chunks count as they are before compression.
+  uint64_t bytes_max = 0;  // Of content; chunks count as they are before compression.
 };
 
 // Finds the route to the target and makes the plan; reads a snapshot and the indexes of segments,

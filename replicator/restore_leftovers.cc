@@ -34,9 +34,9 @@ Status keep_what_is_planned(const std::string& directory, const RestorePlan& pla
     const std::string inside = left.back();
     left.pop_back();
     std::error_code failed;
-    for (const auto& entry : fs::directory_iterator(directory + "/" + inside, failed)) {
+    for (const auto& entry : fs::directory_iterator(fs::path(directory) / inside, failed)) {
       const std::string name = entry.path().filename().string();
-      const std::string path = inside.empty() ? name : inside + "/" + name;
+      const std::string path = (fs::path(inside) / name).string();
       struct stat found {};
       if (::lstat(entry.path().c_str(), &found) != 0)
         return error_from_errno("cannot look at " + entry.path().string(), errno);

@@ -58,7 +58,7 @@ std::string mounted_in(const std::string& directory) {
     std::istringstream fields(line);
     std::string field;
     for (int i = 0; i < 5; ++i) fields >> field;
-    const std::string point = unescaped(field);
+    std::string point = unescaped(field);
     if (point != "/" && lies_in(point, directory)) return point;
   }
   return "";

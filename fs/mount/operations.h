@@ -142,6 +142,8 @@ class Operations {
   };
 
   bool hidden(NodeId parent, const char* name) const;
+  // Removes what this request has made, and gives the error.
+  static int undo(const Node& parent, const char* name, int error);
   int enter(const Node& parent, const char* name, Entry& out);
   NodePtr known_child(const Node& parent, const char* name) const;
   // Calls make() as the caller. What a server that died has made is not made again.

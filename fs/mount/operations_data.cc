@@ -52,11 +52,11 @@ int Operations::create(const Caller& caller, NodeId parent_id, const char* name,
     if (error != 0) forget(out.node, 1);
     return error;
   }
-  if (fstat(fd.get(), &out.attributes) != 0) return errno;
+  if (fstat(fd.get(), &out.attributes) != 0) return undo(*parent, name, errno);
   FileDescriptor path_fd(reopen(fd.get(), O_PATH));
-  if (!path_fd.valid()) return errno;
+  if (!path_fd.valid()) return undo(*parent, name, errno);
   NodePtr node = nodes_.acquire(std::move(path_fd), out.attributes, parent.get(), name);
-  if (!node) return ENFILE;
+  if (!node) return undo(*parent, name, ENFILE);
   out.node = node->id();
   node->adopt_handle(std::move(fd));
   count_handle(out.node, flags, 1);

@@ -76,6 +76,13 @@ int Operations::enter(const Node& parent, const char* name, Entry& out) {
   return 0;
 }
 
+// Without a descriptor left, what was just made cannot be known: then it was not made.
+int Operations::undo(const Node& parent, const char* name, int error) {
+  if (unlinkat(parent.path_fd(), name, 0) != 0 && (errno == EISDIR || errno == EPERM))
+    unlinkat(parent.path_fd(), name, AT_REMOVEDIR);
+  return error;
+}
+
 template <typename Make>
 int Operations::make(const Caller& caller, NodeId parent_id, const char* name, Entry& out,
                      Make&& make) {
@@ -90,7 +97,7 @@ int Operations::make(const Caller& caller, NodeId parent_id, const char* name, E
   }
   const bool made_before = error == EEXIST && before.repeated && before.source == 0;
   if (error != 0 && !made_before) return error;
-  if (int entering = enter(*parent, name, out)) return entering;
+  if (int entering = enter(*parent, name, out)) return undo(*parent, name, entering);
   // What was made before is in the tree that the observer began with.
   if (!made_before) observer_.created(parent->tracked(), name, tracked(nodes_.get(out.node)));
   return 0;
@@ -151,7 +158,7 @@ int Operations::make_link(NodeId id, NodeId new_parent_id, const char* new_name,
   const int error = linked ? 0 : errno;
   const bool linked_before = error == EEXIST && before.repeated && before.target == 0;
   if (!linked && !linked_before) return error;
-  if (int entering = enter(*parent, new_name, out)) return entering;
+  if (int entering = enter(*parent, new_name, out)) return undo(*parent, new_name, entering);
   if (!linked_before) observer_.linked(parent->tracked(), new_name, node->tracked());
   return 0;
 }

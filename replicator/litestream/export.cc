@@ -204,7 +204,8 @@ Result<std::vector<PlannedPath>> choose(const Store& store, const RestorePlan& p
 
 Result<ExportReport> export_databases(Store& store, const std::string& directory,
                                       const RestoreOptions& options) {
-  WALFS_ASSIGN(RestoreDirectory target, RestoreDirectory::open(directory, false, store, kExporting));
+  WALFS_ASSIGN(RestoreDirectory target,
+               RestoreDirectory::open(directory, false, store, kExporting));
   WALFS_ASSIGN(const RoutedPlan routed, make_restore_plan(store, options.target));
   ExportReport report;
   report.position = routed.plan.position;

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <linux/fuse.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -161,6 +162,8 @@ class MortalServer {
   uint32_t write_ms = 0;
   // The offset of a WRITE that they die of.
   uint64_t deadly_offset = UINT64_MAX;
+  // How many descriptors they may have; 0: as many as this process.
+  rlim_t descriptors_max = 0;
 
   // What is noted of a node; nothing if it is not known.
   std::optional<NodeCounts> counts(uint64_t id) const {
@@ -183,6 +186,11 @@ class MortalServer {
   }
   [[noreturn]] void serve(const std::string& crash_point, const std::string& crash_point_at_init) {
     die_at(crash_point_at_init);
+    rlimit limit = {};
+    if (descriptors_max != 0 && getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+      limit.rlim_cur = descriptors_max;
+      setrlimit(RLIMIT_NOFILE, &limit);
+    }
     ++state_->servers;
     NodeRecords records(*state_, nodes_.second.get());
     RequestJournal journal(*state_, records);
@@ -468,6 +476,49 @@ TEST(ServerDeathTest, NothingIsSentAgainOnceNewRequestsAreServed) {
   EXPECT_FALSE(server.asks_for_the_rest(3000));
   EXPECT_EQ(content(directory + "/old"), "TEXT");
   EXPECT_NE(server.lookup("old"), 0U);
+}
+
+// Else it would be in the directory, and nobody would know of it.
+TEST(ServerDeathTest, WhatNoDescriptorIsLeftForIsNotMade) {
+  ScratchDirectory scratch;
+  const std::string directory = scratch.make("backing");
+  std::ofstream(directory + "/old") << "text";
+  MortalServer server(directory);
+  const uint64_t old = server.lookup("old");
+  server.end();
+  server.descriptors_max = 60;
+  server.begin("");
+  fuse_create_in create = {};
+  create.flags = O_RDWR | O_EXCL;
+  create.mode = S_IFREG | 0644;
+  size_t failed = 0;
+  for (int i = 0; i < 100; ++i) {
+    const std::string name = "new" + std::to_string(i);
+    FakeReply reply;
+    switch (i % 5) {
+      case 0:
+        reply =
+            server.call(FUSE_MKDIR, kRootNode, FakeBody().add(fuse_mkdir_in{0755, 0}).name(name));
+        break;
+      case 1:
+        reply = server.call(FUSE_CREATE, kRootNode, FakeBody().add(create).name(name));
+        break;
+      case 2:
+        reply = server.call(FUSE_SYMLINK, kRootNode, FakeBody().name(name).name("old"));
+        break;
+      case 3:
+        reply = server.call(FUSE_LINK, kRootNode, FakeBody().add(fuse_link_in{old}).name(name));
+        break;
+      default:
+        reply = server.call(FUSE_MKNOD, kRootNode,
+                            FakeBody().add(fuse_mknod_in{S_IFREG | 0600, 0, 0, 0}).name(name));
+    }
+    EXPECT_TRUE(reply.error == 0 || reply.error == EMFILE) << reply.error;
+    EXPECT_EQ(exists(directory + "/" + name), reply.error == 0) << i;
+    failed += reply.error != 0 ? 1 : 0;
+  }
+  EXPECT_GT(failed, 20U);
+  EXPECT_LT(failed, 100U);
 }
 
 TEST(ServerDeathTest, ARequestThatEveryServerDiesOfFails) {
