@@ -15,10 +15,6 @@ namespace {
 
 constexpr const char* kFollowed = "a file that follows";
 
-uint64_t count_blocks(uint64_t size, uint32_t block_size) {
-  return block_size == 0 ? 0 : (size + block_size - 1) / block_size;
-}
-
 Result<uint64_t> hash_at(int fd, uint64_t index, uint32_t block_size, uint64_t file_size) {
   const uint64_t size = stored_block_size(index, block_size, file_size);
   WALFS_ASSIGN(const Bytes content, read_at(fd, index * block_size, size, kFollowed));

@@ -16,7 +16,7 @@ namespace {
 // The parts of the file for which the plan has content: first and end block of each, ascending.
 std::vector<std::pair<uint64_t, uint64_t>> planned_parts(const PlannedFile& file) {
   std::vector<std::pair<uint64_t, uint64_t>> parts;
-  const uint64_t count = (file.size + file.block_size - 1) / file.block_size;
+  const uint64_t count = count_blocks(file.size, file.block_size);
   const uint64_t limit = std::min(count, file.base_limit);
   for (const Extent& extent : file.extents) {
     for (uint64_t block = extent.file_offset / file.block_size;
@@ -42,7 +42,7 @@ bool clear_unplanned(int fd, const PlannedFile& file) {
     if (!clear_up_to(first)) return false;
     end = std::max(end, part_end);
   }
-  return clear_up_to((file.size + file.block_size - 1) / file.block_size);
+  return clear_up_to(count_blocks(file.size, file.block_size));
 }
 
 }  // namespace

@@ -7,10 +7,6 @@
 namespace walfs {
 namespace {
 
-uint64_t count_blocks(uint64_t size, uint32_t block_size) {
-  return block_size == 0 ? 0 : (size + block_size - 1) / block_size;
-}
-
 void drop_behind(PlannedFile& file, uint64_t block_count) {
   file.base_limit = std::min(file.base_limit, block_count);
   std::erase_if(file.blocks, [&](const auto& block) { return block.first >= block_count; });

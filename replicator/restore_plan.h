@@ -17,6 +17,11 @@
 
 namespace walfs {
 
+// How many blocks a file of that size has; block_size 0: none.
+inline uint64_t count_blocks(uint64_t size, uint32_t block_size) {
+  return block_size == 0 ? 0 : (size + block_size - 1) / block_size;
+}
+
 // Where a block of the log lies.
 struct BlockPlace {
   uint32_t segment = 0;  // Index into the route's segments.

@@ -55,6 +55,13 @@ class RestoreOptionsTest : public ::testing::Test {
   std::string last_differences_;
 };
 
+// Whether a program says that within a long time, in the file that its output goes to.
+testing::AssertionResult comes_to_say(const std::string& output, const std::string& text) {
+  const auto says = [&] { return read_whole_file(output).find(text) != std::string::npos; };
+  if (wait_until(says)) return testing::AssertionSuccess();
+  return testing::AssertionFailure() << text << " is not in: " << read_whole_file(output);
+}
+
 // A program in the background whose output is a file.
 class Background {
  public:
@@ -148,9 +155,7 @@ TEST_F(RestoreOptionsTest, ADirectoryFollowsWhatIsCommittedUntilItIsToldToStop) 
   directory_.sync();
   const std::string output = directory_.beside("output");
   Background following(command({"--follow", "--poll-interval", "100ms"}), output);
-  ASSERT_TRUE(wait_until([&] {
-    return read_whole_file(output).find("follows") != std::string::npos;
-  })) << read_whole_file(output);
+  ASSERT_TRUE(comes_to_say(output, "follows"));
   fs::create_directory(directory_.path("dir"));
   for (int round = 0; round < 4; ++round) {
     commit("app.db", "wal", 5);
@@ -160,9 +165,7 @@ TEST_F(RestoreOptionsTest, ADirectoryFollowsWhatIsCommittedUntilItIsToldToStop) 
     fs::rename(directory_.path("moved"), directory_.path("dir"));
     if (round > 0) fs::remove(directory_.path("files/" + std::to_string(round - 1)));
     const std::string position = directory_.sync();
-    ASSERT_TRUE(wait_until([&] {
-      return read_whole_file(output).find(position) != std::string::npos;
-    })) << read_whole_file(output);
+    ASSERT_TRUE(comes_to_say(output, position));
     EXPECT_TRUE(is_up_to_date()) << last_differences_;
   }
   EXPECT_EQ(following.end(SIGTERM), 0);
@@ -176,17 +179,13 @@ TEST_F(RestoreOptionsTest, ADirectoryThatFollowsIsRestoredAnewWhenAnotherWriterT
   directory_.sync();
   const std::string output = directory_.beside("output");
   Background following(command({"--follow", "--poll-interval", "100ms"}), output);
-  ASSERT_TRUE(wait_until([&] {
-    return read_whole_file(output).find("follows") != std::string::npos;
-  })) << read_whole_file(output);
+  ASSERT_TRUE(comes_to_say(output, "follows"));
   directory_.unmount();
   fs::remove_all(directory_.source() + "/.walfs");
   directory_.mount({"--sync-interval", "50ms", "--take-over"});
   write("two", "of the other writer");
   const std::string position = directory_.sync();
-  ASSERT_TRUE(wait_until([&] {
-    return read_whole_file(output).find(position) != std::string::npos;
-  })) << read_whole_file(output);
+  ASSERT_TRUE(comes_to_say(output, position));
   EXPECT_NE(read_whole_file(output).find("restoring it anew"), std::string::npos);
   EXPECT_TRUE(is_up_to_date()) << last_differences_;
   EXPECT_EQ(following.end(SIGINT), 0);
