@@ -11,10 +11,10 @@ namespace {
 // Hashes are stored in pieces, so that a change rewrites a few KiB and not the whole array.
 constexpr uint64_t kPieceBlocks = 512;
 
-using Piece = std::array<uint64_t, kPieceBlocks>;
+using HashPiece = std::array<uint64_t, kPieceBlocks>;
 
-ByteView piece_bytes(const Piece& piece) {
-  return {reinterpret_cast<const uint8_t*>(piece.data()), sizeof(Piece)};
+ByteView piece_bytes(const HashPiece& piece) {
+  return {reinterpret_cast<const uint8_t*>(piece.data()), sizeof(HashPiece)};
 }
 
 }  // namespace
@@ -24,12 +24,13 @@ Status Catalog::update_hashes(FileId id, const std::vector<BlockChange>& blocks,
                               Existing existing) {
   for (size_t i = 0; i < blocks.size();) {
     const uint64_t number = blocks[i].index / kPieceBlocks;
-    Piece piece;
+    HashPiece piece;
     piece.fill(missing);
     WALFS_ASSIGN(const bool found, sql_->get_piece.bind(1, id).bind(2, number).step());
     if (found) {
       const ByteView stored = sql_->get_piece.blob(0);
-      if (stored.size() == sizeof(Piece)) std::memcpy(piece.data(), stored.data(), sizeof(Piece));
+      if (stored.size() == sizeof(HashPiece))
+        std::memcpy(piece.data(), stored.data(), sizeof(HashPiece));
       sql_->get_piece.reset();
     }
     for (; i < blocks.size() && blocks[i].index / kPieceBlocks == number; ++i) {
@@ -112,7 +113,7 @@ Status Catalog::load_hashes(FileId id, ContentState& state) {
     if (!more) return {};
     const uint64_t first = sql_->all_pieces.integer(0) * kPieceBlocks;
     const ByteView stored = sql_->all_pieces.blob(1);
-    if (stored.size() != sizeof(Piece) || first >= state.hashes.size()) continue;
+    if (stored.size() != sizeof(HashPiece) || first >= state.hashes.size()) continue;
     const uint64_t count = std::min<uint64_t>(kPieceBlocks, state.hashes.size() - first);
     std::memcpy(state.hashes.data() + first, stored.data(), count * sizeof(uint64_t));
   }

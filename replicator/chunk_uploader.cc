@@ -11,7 +11,6 @@ namespace walfs {
 namespace {
 
 constexpr size_t kQueueMax = 8;
-constexpr int64_t kBackoffMaxMs = 15000;
 
 }  // namespace
 
@@ -84,7 +83,8 @@ void ChunkUploader::run() {
 
 // Tries until the store has the chunk. False: stopped before.
 bool ChunkUploader::store_it(const ChunkRef& chunk, ByteView content) {
-  for (int64_t backoff_ms = pause_ms_;; backoff_ms = std::min(backoff_ms * 2, kBackoffMaxMs)) {
+  for (int64_t backoff_ms = pause_ms_;;
+       backoff_ms = std::min(backoff_ms * 2, kUploadBackoffMaxMs)) {
     const Status done = upload(chunk, content);
     note(done);
     if (done.ok()) return true;

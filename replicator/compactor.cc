@@ -16,8 +16,8 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr int64_t kBackoffMinMs = 1000;
-constexpr int64_t kBackoffMaxMs = 300'000;
+constexpr int64_t kRoundBackoffMinMs = 1000;
+constexpr int64_t kRoundBackoffMaxMs = 300'000;
 
 }  // namespace
 
@@ -50,7 +50,7 @@ void Compactor::stop() {
 
 void Compactor::run() {
   std::minstd_rand random(static_cast<unsigned>(steady_ns()));
-  int64_t backoff_ms = kBackoffMinMs;
+  int64_t backoff_ms = kRoundBackoffMinMs;
   while (true) {
     {
       std::unique_lock lock(mutex_);
@@ -63,13 +63,13 @@ void Compactor::run() {
         done.ok() ? outage_.succeeded("", steady_ns()) : outage_.failed(done.error(), steady_ns());
     if (line) spdlog::log(done.ok() ? spdlog::level::info : spdlog::level::warn, "{}", *line);
     if (done.ok()) {
-      backoff_ms = kBackoffMinMs;
+      backoff_ms = kRoundBackoffMinMs;
       continue;
     }
     std::unique_lock lock(mutex_);
     const auto pause = milliseconds(1 + random() % static_cast<uint64_t>(backoff_ms));
     changed_.wait_for(lock, pause, [&] { return stopping_.load(); });
-    backoff_ms = std::min(backoff_ms * 2, kBackoffMaxMs);
+    backoff_ms = std::min(backoff_ms * 2, kRoundBackoffMaxMs);
   }
 }
 

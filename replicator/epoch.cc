@@ -8,6 +8,7 @@
 
 #include "replicator/hash.h"
 #include "replicator/keys.h"
+#include "replicator/stores/list_objects.h"
 #include "replicator/time.h"
 
 namespace walfs {
@@ -16,7 +17,6 @@ namespace {
 using nlohmann::json;
 
 constexpr uint64_t kJsonSizeMax = 64 << 10;
-constexpr size_t kListLimit = 1000;
 constexpr uint64_t kMissingEpochsMax = 1000;
 
 Result<json> read_json(Store& store, const std::string& key) {
@@ -57,15 +57,11 @@ Result<Epoch> read_epoch(Store& store, uint64_t number) {
 
 Result<std::vector<uint64_t>> list_epochs(Store& store) {
   std::vector<uint64_t> numbers;
-  std::string after;
-  while (true) {
-    WALFS_ASSIGN(const auto objects, store.list(std::string(kEpochPrefix), after, kListLimit));
-    for (const ObjectInfo& object : objects) {
-      if (const auto number = parse_epoch_key(object.key)) numbers.push_back(*number);
-    }
-    if (objects.size() < kListLimit) return numbers;
-    after = objects.back().key;
-  }
+  WALFS_TRY(for_each_object(store, std::string(kEpochPrefix), "", [&](const ObjectInfo& object) {
+    if (const auto number = parse_epoch_key(object.key)) numbers.push_back(*number);
+    return true;
+  }));
+  return numbers;
 }
 
 std::string claim_text(const Epoch& epoch) {

@@ -3,12 +3,13 @@
 #include <algorithm>
 #include <cctype>
 
+#include "replicator/time.h"
+
 namespace walfs {
 namespace {
 
 constexpr size_t kKindsMax = 8;
-constexpr int64_t kMs = 1'000'000;
-constexpr int64_t kMinute = 60'000 * kMs;
+constexpr int64_t kMinute = 60'000 * kNsPerMs;
 
 // Messages differ in numbers (ports, times, sizes) without telling anything new.
 std::string kind_of(const Error& error) {
@@ -44,7 +45,7 @@ std::optional<std::string> Outage::succeeded(const std::string& rest, int64_t no
 }
 
 std::string describe_duration(int64_t ns) {
-  const int64_t ms = ns / kMs;
+  const int64_t ms = ns / kNsPerMs;
   if (ms < 10'000) return std::to_string(ms) + " ms";
   if (ms < 600'000) return std::to_string(ms / 1000) + " s";
   const int64_t minutes = ms / 60'000;

@@ -11,6 +11,9 @@
 
 namespace walfs {
 
+// The longest pause between two attempts of an upload.
+constexpr int64_t kUploadBackoffMaxMs = 15000;
+
 class Outage {
  public:
   // `what` begins the lines: "uploads to s3://bucket/app".

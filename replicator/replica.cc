@@ -2,32 +2,22 @@
 
 #include <algorithm>
 
+#include "replicator/stores/list_objects.h"
+
 namespace walfs {
 namespace {
 
-constexpr size_t kListLimit = 1000;
 constexpr uint64_t kSnapshotSizeMax = uint64_t{2} << 30;
-
-Result<std::vector<ObjectInfo>> list_all(Store& store, std::string_view prefix, std::string after) {
-  std::vector<ObjectInfo> found;
-  while (true) {
-    WALFS_ASSIGN(auto objects, store.list(std::string(prefix), after, kListLimit));
-    const bool last = objects.size() < kListLimit;
-    if (!last) after = objects.back().key;
-    std::move(objects.begin(), objects.end(), std::back_inserter(found));
-    if (last) return found;
-  }
-}
 
 // Of keys greater than `after`, ascending by first position.
 Result<std::vector<StoredObject>> list_segments(Store& store, std::string_view prefix,
                                                 const std::string& after = "") {
   std::vector<StoredObject> segments;
-  WALFS_ASSIGN(const auto objects, list_all(store, prefix, after));
-  for (const ObjectInfo& object : objects) {
+  WALFS_TRY(for_each_object(store, std::string(prefix), after, [&](const ObjectInfo& object) {
     if (const auto key = parse_segment_key(object.key))
       segments.push_back({key->range, object.size, key->level});
-  }
+    return true;
+  }));
   std::stable_sort(segments.begin(), segments.end(),
                    [](const auto& a, const auto& b) { return a.range.first < b.range.first; });
   return segments;
@@ -36,11 +26,11 @@ Result<std::vector<StoredObject>> list_segments(Store& store, std::string_view p
 // Ascending by last position.
 Result<std::vector<StoredObject>> list_snapshots(Store& store) {
   std::vector<StoredObject> snapshots;
-  WALFS_ASSIGN(const auto objects, list_all(store, kSnapshotPrefix, ""));
-  for (const ObjectInfo& object : objects) {
+  WALFS_TRY(for_each_object(store, std::string(kSnapshotPrefix), "", [&](const ObjectInfo& object) {
     if (const auto range = parse_snapshot_key(object.key))
       snapshots.push_back({*range, object.size});
-  }
+    return true;
+  }));
   std::stable_sort(snapshots.begin(), snapshots.end(),
                    [](const auto& a, const auto& b) { return a.range.last < b.range.last; });
   return snapshots;
@@ -63,10 +53,6 @@ namespace {
 Result<std::vector<StoredObject>> list_behind(Store& store, Position position) {
   return list_segments(store, kLogPrefix, segment_key({position.next(), Position()}));
 }
-
-}  // namespace
-
-namespace {
 
 // Nobody else has come between the epochs of the two, so that the sequence tells.
 bool lead(const std::vector<StoredObject>& segments, Position known, Position wanted) {

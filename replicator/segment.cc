@@ -11,27 +11,23 @@
 namespace walfs {
 namespace {
 
-constexpr std::string_view kMagic = "walfsseg";
+constexpr std::string_view kSegmentMagic = "walfsseg";
 constexpr std::string_view kEndMagic = "walfsend";
-constexpr uint16_t kVersion = 1;
-constexpr int kCompressionLevel = 1;
+constexpr uint16_t kSegmentVersion = 1;
+constexpr int kSegmentCompression = 1;
 // Flags.
 constexpr uint16_t kHasPartialPoints = 1;
 constexpr uint16_t kIsThinned = 2;
 
 Bytes encode_header(Position first, Position last, uint16_t flags) {
   ByteWriter out;
-  out.bytes(as_bytes(kMagic));
-  out.u16(kVersion);
+  out.bytes(as_bytes(kSegmentMagic));
+  out.u16(kSegmentVersion);
   out.u16(flags);
   out.u32(0);
   out.u64(first.value);
   out.u64(last.value);
   return out.take();
-}
-
-Error damaged(const std::string& name, const std::string& what) {
-  return Error{Errc::kDamaged, name + " is damaged: " + what};
 }
 
 struct Trailer {
@@ -151,7 +147,7 @@ Status SegmentWriter::write_all(ByteView data) {
 
 Status SegmentWriter::close_frame() {
   if (raw_.empty()) return {};
-  const Bytes stored = compress(raw_, kCompressionLevel);
+  const Bytes stored = compress(raw_, kSegmentCompression);
   WALFS_TRY(write_all(stored));
   frames_.push_back({stored.size(), raw_.size(), stored_hash(stored)});
   raw_.clear();
@@ -250,7 +246,7 @@ Status SegmentWriter::write_index() {
   const uint64_t raw_size = index.size();
   if (raw_size > kIndexRawMax)
     return Error{Errc::kIo, "a point has too many changes for one segment"};
-  const Bytes stored = compress(index.data(), kCompressionLevel);
+  const Bytes stored = compress(index.data(), kSegmentCompression);
   const Bytes header = encode_header(first_, last_, flags());
   ByteWriter trailer;
   trailer.u64(written_);
@@ -284,10 +280,10 @@ Result<SegmentIndex> read_segment_index(const std::string& name, uint64_t object
   WALFS_ASSIGN(const Bytes trailer_bytes,
                read(object_size - kSegmentTrailerSize, kSegmentTrailerSize));
   ByteReader in(header);
-  if (as_text(in.bytes(8)) != kMagic) return damaged(name, "it does not begin as a segment does");
+  if (as_text(in.bytes(8)) != kSegmentMagic) return damaged(name, "it does not begin as a segment does");
   const uint16_t version = in.u16();
   const uint16_t flags = in.u16();
-  if (version != kVersion || (flags & ~(kHasPartialPoints | kIsThinned)) != 0) {
+  if (version != kSegmentVersion || (flags & ~(kHasPartialPoints | kIsThinned)) != 0) {
     return Error{Errc::kUnsupported, name + " was written by a newer walfs (format " +
                                          std::to_string(version) + "); use that version"};
   }

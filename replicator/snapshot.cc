@@ -8,15 +8,11 @@ namespace {
 
 constexpr std::string_view kSnapshotMagic = "walfssnp";
 constexpr std::string_view kChunkMagic = "walfschk";
-constexpr uint16_t kVersion = 1;
-constexpr int kCompressionLevel = 3;
+constexpr uint16_t kSnapshotVersion = 1;
+constexpr int kSnapshotCompression = 3;
 constexpr uint64_t kPayloadMax = uint64_t{4} << 30;
 constexpr size_t kSnapshotHeaderSize = 60;
 constexpr size_t kChunkHeaderSize = 20;
-
-Error damaged(const std::string& name, const std::string& what) {
-  return Error{Errc::kDamaged, name + " is damaged: " + what};
-}
 
 Error newer(const std::string& name) {
   return Error{Errc::kUnsupported, name + " was written by a newer walfs; use that version"};
@@ -122,10 +118,10 @@ Bytes encode_snapshot(const Snapshot& snapshot) {
     payload.string(entry.name);
     payload.varint(entry.child);
   }
-  const Bytes stored = compress(payload.data(), kCompressionLevel);
+  const Bytes stored = compress(payload.data(), kSnapshotCompression);
   ByteWriter out;
   out.bytes(as_bytes(kSnapshotMagic));
-  out.u16(kVersion);
+  out.u16(kSnapshotVersion);
   out.u16(0);
   out.u64(snapshot.range.first.value);
   out.u64(snapshot.range.last.value);
@@ -142,7 +138,7 @@ Result<Snapshot> decode_snapshot(const std::string& name, ByteView object) {
   ByteReader in(object);
   if (as_text(in.bytes(8)) != kSnapshotMagic)
     return damaged(name, "it does not begin as a snapshot does");
-  if (in.u16() != kVersion || in.u16() != 0) return newer(name);
+  if (in.u16() != kSnapshotVersion || in.u16() != 0) return newer(name);
   Snapshot snapshot;
   snapshot.range.first = Position{in.u64()};
   snapshot.range.last = Position{in.u64()};
@@ -166,10 +162,10 @@ Result<Snapshot> decode_snapshot(const std::string& name, ByteView object) {
 Bytes encode_chunk(ByteView content) {
   ByteWriter out;
   out.bytes(as_bytes(kChunkMagic));
-  out.u16(kVersion);
+  out.u16(kSnapshotVersion);
   out.u16(0);
   out.u64(content.size());
-  out.bytes(compress(content, kCompressionLevel));
+  out.bytes(compress(content, kSnapshotCompression));
   return out.take();
 }
 
@@ -177,7 +173,7 @@ Result<Bytes> decode_chunk(const std::string& name, const ChunkRef& expected, By
   ByteReader in(object);
   if (as_text(in.bytes(8)) != kChunkMagic)
     return damaged(name, "it does not begin as a chunk does");
-  if (in.u16() != kVersion || in.u16() != 0) return newer(name);
+  if (in.u16() != kSnapshotVersion || in.u16() != 0) return newer(name);
   if (in.u64() != expected.size || !in.ok())
     return damaged(name, "it has another size than expected");
   WALFS_ASSIGN(Bytes content, decompress(name, object.subspan(kChunkHeaderSize), expected.size));

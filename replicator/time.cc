@@ -10,7 +10,7 @@
 namespace walfs {
 namespace {
 
-constexpr int64_t kSecond = 1'000'000'000;
+constexpr int64_t kNsPerSecond = 1'000'000'000;
 constexpr int kYearMax = 2261;  // Nanoseconds in 64 bits end in 2262.
 
 std::atomic<Clock*> simulated{nullptr};
@@ -36,7 +36,7 @@ bool take_char(std::string_view& text, std::string_view any_of) {
 std::optional<int64_t> take_fraction_ns(std::string_view& text) {
   if (!take_char(text, ".")) return 0;
   int64_t value = 0;
-  int64_t unit = kSecond / 10;
+  int64_t unit = kNsPerSecond / 10;
   size_t digits = 0;
   while (!text.empty() && text[0] >= '0' && text[0] <= '9') {
     value += unit * (text[0] - '0');
@@ -81,21 +81,21 @@ int64_t now_ns() {
   if (Clock* clock = simulated) return clock->now_ns();
   struct timespec now {};
   clock_gettime(CLOCK_REALTIME, &now);
-  return now.tv_sec * kSecond + now.tv_nsec;
+  return now.tv_sec * kNsPerSecond + now.tv_nsec;
 }
 
 int64_t steady_ns() {
   if (Clock* clock = simulated) return clock->steady_ns();
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return int64_t{now.tv_sec} * kSecond + now.tv_nsec;
+  return int64_t{now.tv_sec} * kNsPerSecond + now.tv_nsec;
 }
 
 std::string format_time(int64_t time_ns) {
-  time_t seconds = time_ns / kSecond;
-  int64_t rest_ns = time_ns % kSecond;
+  time_t seconds = time_ns / kNsPerSecond;
+  int64_t rest_ns = time_ns % kNsPerSecond;
   if (rest_ns < 0) {
-    rest_ns += kSecond;
+    rest_ns += kNsPerSecond;
     --seconds;
   }
   struct tm parts {};
@@ -138,7 +138,7 @@ std::optional<int64_t> parse_time(std::string_view text) {
   const struct tm asked = parts;
   const time_t seconds = timegm(&parts);
   if (parts.tm_mday != asked.tm_mday) return std::nullopt;  // 31 February.
-  return (seconds - *offset) * kSecond + *fraction;
+  return (seconds - *offset) * kNsPerSecond + *fraction;
 }
 
 std::optional<int64_t> parse_time_ago(std::string_view text, int64_t now_ns) {
@@ -152,8 +152,8 @@ std::optional<int64_t> parse_time_ago(std::string_view text, int64_t now_ns) {
   const auto seconds = unit_seconds(text.substr(space + 1, end - space - 1));
   if (read.ec != std::errc() || read.ptr != digits_end || !seconds || count < 0)
     return std::nullopt;
-  if (count > now_ns / kSecond / *seconds) return std::nullopt;  // Before 1970.
-  return now_ns - count * *seconds * kSecond;
+  if (count > now_ns / kNsPerSecond / *seconds) return std::nullopt;  // Before 1970.
+  return now_ns - count * *seconds * kNsPerSecond;
 }
 
 }  // namespace walfs

@@ -23,7 +23,6 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr int64_t kBackoffMinMs = 200;
-constexpr int64_t kBackoffMaxMs = 15000;
 
 // Files take whole blocks; of small segments there may be very many.
 uint64_t room_of(uint64_t size) {
@@ -117,7 +116,7 @@ void Uploader::run() {
     // Full jitter, so that many hosts do not come back at once.
     const auto pause = milliseconds(1 + random() % static_cast<uint64_t>(backoff_ms));
     changed_.wait_for(lock, pause, [&] { return stopping_; });
-    backoff_ms = std::min(backoff_ms * 2, kBackoffMaxMs);
+    backoff_ms = std::min(backoff_ms * 2, kUploadBackoffMaxMs);
   }
 }
 

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "fs/cli/commands.h"
+#include "fs/cli/json_output.h"
 #include "fs/cli/size.h"
 #include "fs/mount/backing.h"
 #include "fs/mount/control.h"
@@ -82,7 +83,7 @@ Status print_all_mounts(bool as_json) {
     if (answer.ok()) mounts.push_back(*answer);
   }
   if (as_json) {
-    std::printf("%s\n", mounts.dump(2, ' ', false, json::error_handler_t::replace).c_str());
+    print_json(mounts);
     return {};
   }
   if (mounts.empty()) std::printf("no walfs mounts\n");
@@ -103,7 +104,7 @@ Status run_status_command(const std::string& mountpoint, bool as_json) {
   if (mountpoint.empty()) return print_all_mounts(as_json);
   WALFS_ASSIGN(const json answer, ask(mountpoint, {{"command", "status"}}, kStatusTimeoutMs));
   if (as_json) {
-    std::printf("%s\n", answer.dump(2, ' ', false, json::error_handler_t::replace).c_str());
+    print_json(answer);
   } else {
     print_status(answer);
   }

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "fs/cli/commands.h"
+#include "fs/cli/json_output.h"
 #include "fs/cli/replica_arguments.h"
 #include "fs/cli/size.h"
 #include "fs/cli/terminal.h"
@@ -37,7 +38,7 @@ uint64_t total_bytes(const litestream::ExportReport& report) {
   return sum;
 }
 
-void print_json(const litestream::ExportReport& report) {
+void print_report_as_json(const litestream::ExportReport& report) {
   json answer = {{"position", report.position.to_string()},
                  {"time", format_time(report.time_ns)},
                  {"directory", report.directory},
@@ -50,7 +51,7 @@ void print_json(const litestream::ExportReport& report) {
     entry["url"] = has_url(path) ? json("file://" + path) : json();
     answer["databases"].push_back(std::move(entry));
   }
-  std::printf("%s\n", answer.dump(2, ' ', false, json::error_handler_t::replace).c_str());
+  print_json(answer);
 }
 
 void print_text(const litestream::ExportReport& report) {
@@ -90,7 +91,7 @@ Status run_export_command(const ExportArguments& arguments) {
   WALFS_ASSIGN(const litestream::ExportReport report,
                litestream::export_databases(*store, arguments.directory, options));
   if (arguments.json) {
-    print_json(report);
+    print_report_as_json(report);
   } else {
     print_text(report);
   }

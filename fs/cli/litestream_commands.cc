@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "fs/cli/json_output.h"
 #include "fs/cli/size.h"
 #include "replicator/litestream/listing.h"
 #include "replicator/litestream/names.h"
@@ -14,10 +15,6 @@ namespace {
 
 using nlohmann::json;
 
-void print(const json& answer) {
-  std::printf("%s\n", answer.dump(2, ' ', false, json::error_handler_t::replace).c_str());
-}
-
 }  // namespace
 
 Status restore_from_litestream(Store& store, const RestoreArguments& arguments,
@@ -26,13 +23,13 @@ Status restore_from_litestream(Store& store, const RestoreArguments& arguments,
   WALFS_ASSIGN(const litestream::RestoredDatabase restored,
                litestream::restore_database(store, name, arguments.directory, options));
   if (arguments.json) {
-    print({{"position", restored.position},
-           {"time", format_time(restored.time_ns)},
-           {"files", 1},
-           {"databases", 1},
-           {"bytes", restored.bytes},
-           {"directory", arguments.directory},
-           {"file", name}});
+    print_json({{"position", restored.position},
+                {"time", format_time(restored.time_ns)},
+                {"files", 1},
+                {"databases", 1},
+                {"bytes", restored.bytes},
+                {"directory", arguments.directory},
+                {"file", name}});
     return {};
   }
   std::printf(
@@ -53,7 +50,7 @@ Status print_litestream_history(Store& store, bool as_json) {
     json list = json::array();
     for (const litestream::PastState& state : states)
       list.push_back({{"position", state.position}, {"time", format_time(state.time_ns)}});
-    print({{"replica", store.describe()}, {"points", std::move(list)}});
+    print_json({{"replica", store.describe()}, {"points", std::move(list)}});
     return {};
   }
   std::printf("%s can be restored from %s, a replica of Litestream\n",

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "fs/cli/commands.h"
+#include "fs/cli/json_output.h"
 #include "fs/cli/replica_arguments.h"
 #include "fs/cli/terminal.h"
 #include "replicator/base/file_descriptor.h"
@@ -178,7 +179,7 @@ Status run_ls_command(const LookArguments& arguments) {
   const json answer = {{"position", look.routed.plan.position.to_string()},
                        {"time", format_time(look.routed.plan.time_ns)},
                        {"files", std::move(list)}};
-  std::printf("%s\n", answer.dump(2, ' ', false, json::error_handler_t::replace).c_str());
+  print_json(answer);
   return {};
 }
 

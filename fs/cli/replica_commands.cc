@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "fs/cli/commands.h"
+#include "fs/cli/json_output.h"
 #include "fs/cli/litestream_commands.h"
 #include "fs/cli/replica_arguments.h"
 #include "fs/cli/size.h"
@@ -18,10 +19,6 @@ namespace {
 
 using litestream::ReplicaKind;
 using nlohmann::json;
-
-void print(const json& answer) {
-  std::printf("%s\n", answer.dump(2, ' ', false, json::error_handler_t::replace).c_str());
-}
 
 json to_json(const std::vector<PositionRange>& ranges) {
   json list = json::array();
@@ -84,7 +81,7 @@ Status run_history_command(const std::string& url, const std::string& credential
                                           " yet: its first upload has not ended"};
   }
   if (as_json) {
-    print(to_json(history, store->describe()));
+    print_json(to_json(history, store->describe()));
   } else {
     print_history(history, store->describe());
   }
@@ -107,7 +104,7 @@ Status run_verify_command(const std::string& url, const std::string& credentials
                          {"points", report.points},
                          {"damaged", report.damaged},
                          {"lost", to_json(report.lost)}};
-    print(answer);
+    print_json(answer);
   } else {
     for (const std::string& what : report.damaged) std::printf("DAMAGED  %s\n", what.c_str());
     for (const PositionRange& range : report.lost)

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "fs/cli/commands.h"
+#include "fs/cli/json_output.h"
 #include "fs/cli/litestream_commands.h"
 #include "fs/cli/replica_arguments.h"
 #include "fs/cli/size.h"
@@ -43,11 +44,6 @@ json to_json(const RestoreReport& report, const std::string& directory) {
           {"directory", directory}};
 }
 
-void print(const json& answer) {
-  std::printf("%s\n", answer.dump(2, ' ', false, json::error_handler_t::replace).c_str());
-  std::fflush(stdout);
-}
-
 void print_line(const std::string& line) {
   std::printf("%s\n", line.c_str());
   std::fflush(stdout);
@@ -58,7 +54,7 @@ Status restore_once(Store& store, const RestoreArguments& arguments, const Resto
   WALFS_ASSIGN(const RestoreReport report, restore(store, arguments.directory, options));
   position = report.position;
   if (arguments.json) {
-    print(to_json(report, arguments.directory));
+    print_json(to_json(report, arguments.directory));
   } else {
     print_line("restored " + describe(report) + " to " + arguments.directory + ", as of " +
                describe(report.position, report.time_ns) + "; every checksum is right");
@@ -73,7 +69,7 @@ Status preview(Store& store, const RestoreArguments& arguments, const RestoreOpt
     answer["dry_run"] = true;
     answer["fetches"] = preview.fetches;
     answer["bytes_to_fetch_max"] = preview.bytes_max;
-    print(answer);
+    print_json(answer);
     return {};
   }
   print_line("would restore " + describe(preview.report) + " to " + arguments.directory +
@@ -147,8 +143,8 @@ class FollowCommand {
   void report(const Follower& follower) {
     if (std::exchange(reported_, follower.position()) == follower.position()) return;
     if (arguments_.json) {
-      print({{"position", follower.position().to_string()},
-             {"time", format_time(follower.time_ns())}});
+      print_json({{"position", follower.position().to_string()},
+                  {"time", format_time(follower.time_ns())}});
     } else {
       print_line("as of " + describe(follower.position(), follower.time_ns()));
     }

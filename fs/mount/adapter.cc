@@ -12,8 +12,6 @@
 namespace walfs {
 namespace {
 
-// We are the only way to the files, so what the kernel knows stays true. Seconds.
-constexpr double kForever = 1e9;
 // A callback's result when it has already answered; else the errno to answer with (0: success).
 constexpr int kAnswered = -1;
 
@@ -44,8 +42,8 @@ fuse_entry_param entry_param(const Entry& entry) {
   fuse_entry_param param = {};
   param.ino = entry.node;
   param.attr = entry.attributes;
-  param.attr_timeout = kForever;
-  param.entry_timeout = kForever;
+  param.attr_timeout = kCacheForever;
+  param.entry_timeout = kCacheForever;
   return param;
 }
 
@@ -156,7 +154,7 @@ void on_getattr(fuse_req_t request, fuse_ino_t node, fuse_file_info*) {
   serve(request, [&] {
     struct stat attributes;
     if (int error = operations(request).get_attributes(node, attributes)) return error;
-    fuse_reply_attr(request, &attributes, kForever);
+    fuse_reply_attr(request, &attributes, kCacheForever);
     return kAnswered;
   });
 }
@@ -193,7 +191,7 @@ void on_setattr(fuse_req_t request, fuse_ino_t node, struct stat* wanted, int to
       change.valid |= AttributeChange::kClearSuidSgid;
     struct stat attributes;
     if (int error = operations(request).set_attributes(node, change, attributes)) return error;
-    fuse_reply_attr(request, &attributes, kForever);
+    fuse_reply_attr(request, &attributes, kCacheForever);
     return kAnswered;
   });
 }

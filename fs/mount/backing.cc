@@ -24,7 +24,7 @@
 namespace walfs {
 namespace {
 
-constexpr int64_t kStatusTimeoutMs = 2000;
+constexpr int64_t kHolderTimeoutMs = 2000;
 
 bool is_inside(const std::string& path, const std::string& directory) {
   return directory == "/" ? path != "/" : path.starts_with(directory + "/");
@@ -86,7 +86,7 @@ Status check_not_mounted(const std::string& path) {
   auto mounted = mount_at(path);
   if (!mounted || mounted->type != kMountType) return {};
   std::string who;
-  auto status = control_request(path, {{"command", "status"}}, kStatusTimeoutMs);
+  auto status = control_request(path, {{"command", "status"}}, kHolderTimeoutMs);
   if (status) {
     const int keeper = status->value("keeper_pid", 0);
     who = keeper > 0 ? " (keeper pid " + std::to_string(keeper) + ")" : " (its keeper is gone)";

@@ -20,7 +20,7 @@
 namespace walfs {
 namespace {
 
-constexpr size_t kRequestSizeMax = 64 * 1024;
+constexpr size_t kLineSizeMax = 64 * 1024;
 constexpr size_t kAnswerSizeMax = 64 * 1024 * 1024;
 constexpr int64_t kRequestTimeoutMs = 5000;
 constexpr size_t kConnectionsMax = 16;
@@ -198,7 +198,7 @@ void ControlServer::accept_loop(const std::stop_token& stop) {
 }
 
 void ControlServer::answer(int connection) {
-  auto line = read_line(connection, kRequestSizeMax, kRequestTimeoutMs);
+  auto line = read_line(connection, kLineSizeMax, kRequestTimeoutMs);
   if (line) write_line(connection, reply_to(*line));
 }
 

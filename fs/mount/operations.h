@@ -26,6 +26,10 @@ namespace walfs {
 // The state directory's name: in the root it is invisible and cannot be made.
 constexpr const char* kStateDirectory = ".walfs";
 
+// How long the kernel may keep what it knows of names and attributes, in seconds: the mount is the
+// only way to the files, so it stays true.
+constexpr unsigned kCacheForever = 1'000'000'000;
+
 // One looked-up inode; the kernel holds one more lookup of it afterwards.
 struct Entry {
   NodeId node = 0;

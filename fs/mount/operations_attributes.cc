@@ -8,15 +8,10 @@
 #include <cstdio>
 
 #include "fs/mount/operations.h"
+#include "fs/mount/proc_path.h"
 
 namespace walfs {
 namespace {
-
-// chmod and utimens need a path for what is only open as O_PATH.
-struct ProcPath {
-  explicit ProcPath(int fd) { std::snprintf(text, sizeof text, "/proc/self/fd/%d", fd); }
-  char text[32];
-};
 
 timespec chosen_time(unsigned valid, unsigned set, unsigned now, const timespec& time) {
   if ((valid & now) != 0) return {0, UTIME_NOW};

@@ -5,22 +5,15 @@
 #include <cstdio>
 
 #include "fs/mount/operations.h"
+#include "fs/mount/proc_path.h"
 #include "fs/mount/request.h"
 
 namespace walfs {
 namespace {
 
-// The magic link leads to the inode itself, also when that is a symlink.
-struct ProcPath {
-  explicit ProcPath(const Node& node) {
-    std::snprintf(text, sizeof text, "/proc/self/fd/%d", node.path_fd());
-  }
-  char text[32];
-};
-
 // Whether the attribute was there before the request was first executed.
 bool was_there(const Node& node, const char* name, bool& repeated) {
-  const bool there = getxattr(ProcPath(node).text, name, nullptr, 0) >= 0;
+  const bool there = getxattr(ProcPath(node.path_fd()).text, name, nullptr, 0) >= 0;
   const NamesBefore before = CurrentRequest::names_before(there ? 1 : 0, 0);
   repeated = before.repeated;
   return before.source != 0;
@@ -34,7 +27,8 @@ int Operations::set_xattr(NodeId id, const char* name, ByteView value, int flags
   bool repeated = false;
   if ((flags & XATTR_CREATE) != 0 && !was_there(*node, name, repeated) && repeated)
     flags &= ~XATTR_CREATE;
-  if (setxattr(ProcPath(*node).text, name, value.data(), value.size(), flags) != 0) return errno;
+  if (setxattr(ProcPath(node->path_fd()).text, name, value.data(), value.size(), flags) != 0)
+    return errno;
   observer_.attributes_changed(node->tracked());
   return 0;
 }
@@ -42,7 +36,7 @@ int Operations::set_xattr(NodeId id, const char* name, ByteView value, int flags
 int Operations::get_xattr(NodeId id, const char* name, std::span<char> buffer, size_t& out_size) {
   NodePtr node = nodes_.get(id);
   if (!node) return ESTALE;
-  ssize_t size = getxattr(ProcPath(*node).text, name, buffer.data(), buffer.size());
+  ssize_t size = getxattr(ProcPath(node->path_fd()).text, name, buffer.data(), buffer.size());
   if (size < 0) return errno;
   out_size = static_cast<size_t>(size);
   return 0;
@@ -51,7 +45,7 @@ int Operations::get_xattr(NodeId id, const char* name, std::span<char> buffer, s
 int Operations::list_xattrs(NodeId id, std::span<char> buffer, size_t& out_size) {
   NodePtr node = nodes_.get(id);
   if (!node) return ESTALE;
-  ssize_t size = listxattr(ProcPath(*node).text, buffer.data(), buffer.size());
+  ssize_t size = listxattr(ProcPath(node->path_fd()).text, buffer.data(), buffer.size());
   if (size < 0) return errno;
   out_size = static_cast<size_t>(size);
   return 0;
@@ -62,7 +56,7 @@ int Operations::remove_xattr(NodeId id, const char* name) {
   if (!node) return ESTALE;
   bool repeated = false;
   const bool there = was_there(*node, name, repeated);
-  const bool removed = removexattr(ProcPath(*node).text, name) == 0;
+  const bool removed = removexattr(ProcPath(node->path_fd()).text, name) == 0;
   if (!removed && !(errno == ENODATA && repeated && there)) return errno;
   observer_.attributes_changed(node->tracked());
   return 0;

@@ -19,8 +19,8 @@ namespace walfs {
 namespace {
 
 constexpr int64_t kStartTimeoutMs = 300000;
-constexpr int64_t kPauseMinMs = 1;
-constexpr int64_t kPauseMaxMs = 2000;
+constexpr int64_t kRestartPauseMinMs = 1;
+constexpr int64_t kRestartPauseMaxMs = 2000;
 constexpr int64_t kLivedMs = 10;  // Whoever dies earlier will perhaps do so again.
 constexpr int64_t kWatchMs = 1000;
 constexpr int64_t kHungMs = 10000;
@@ -124,7 +124,7 @@ void ServerProcess::died() {
   channel_.first.reset();
   receive_descriptors(nodes_channel());
   const bool early = !ready_ || now_ms() - ready_ms_ < kLivedMs;
-  pause_ms_ = early ? std::clamp(pause_ms_ * 2, kPauseMinMs, kPauseMaxMs) : 0;
+  pause_ms_ = early ? std::clamp(pause_ms_ * 2, kRestartPauseMinMs, kRestartPauseMaxMs) : 0;
   restart_at_ms_ = now_ms() + pause_ms_;
 }
 
@@ -135,7 +135,7 @@ void ServerProcess::tick(pid_t flusher) {
   const Status started = spawn(flusher);
   if (started) return;
   spdlog::error("{}", started.error().message);
-  restart_at_ms_ = now_ms() + kPauseMaxMs;
+  restart_at_ms_ = now_ms() + kRestartPauseMaxMs;
 }
 
 int64_t ServerProcess::until_tick_ms() const {

@@ -7,9 +7,6 @@
 namespace walfs {
 namespace {
 
-// We are the only way to the files, so what the kernel knows stays true. Seconds.
-constexpr uint64_t kForever = 1'000'000'000;
-
 fuse_attr attributes_of(const struct stat& from) {
   fuse_attr to = {};
   to.ino = from.st_ino;
@@ -34,8 +31,8 @@ void fill_reply(Unnamed& made, uint64_t unique, const Entry& entry) {
   if (made.error != 0) return;
   made.reply.header.len = sizeof made.reply;
   made.reply.entry.nodeid = entry.node;
-  made.reply.entry.entry_valid = kForever;
-  made.reply.entry.attr_valid = kForever;
+  made.reply.entry.entry_valid = kCacheForever;
+  made.reply.entry.attr_valid = kCacheForever;
   made.reply.entry.attr = attributes_of(entry.attributes);
   made.reply.opened.open_flags = FOPEN_KEEP_CACHE;
 }

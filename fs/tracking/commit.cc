@@ -15,7 +15,7 @@ namespace {
 
 constexpr size_t kMappedFrom = size_t{4} << 20;
 
-std::atomic<uint64_t> in_use{0};
+std::atomic<uint64_t> buffered_bytes{0};
 
 void* map_unlinked_file(size_t size, const std::string& spool) {
   const int fd = ::open(spool.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
@@ -34,7 +34,7 @@ void* map_unlinked_file(size_t size, const std::string& spool) {
 std::unique_ptr<CommitBuffer> CommitBuffer::make(size_t size, const std::string& spool) {
   std::unique_ptr<CommitBuffer> buffer(new CommitBuffer);
   buffer->size_ = size;
-  in_use += size;
+  buffered_bytes += size;
   if (size >= kMappedFrom) {
     void* data = map_unlinked_file(size, spool);
     if (data != MAP_FAILED) {
@@ -49,11 +49,11 @@ std::unique_ptr<CommitBuffer> CommitBuffer::make(size_t size, const std::string&
 }
 
 uint64_t CommitBuffer::bytes_in_use() {
-  return in_use;
+  return buffered_bytes;
 }
 
 CommitBuffer::~CommitBuffer() {
-  in_use -= size_;
+  buffered_bytes -= size_;
   if (mapped_) {
     ::munmap(data_, size_);
   } else {

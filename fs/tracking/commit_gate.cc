@@ -12,7 +12,7 @@ namespace {
 using std::chrono::milliseconds;
 
 // How long a commit that has just come may go unnoticed while an upload is under way.
-constexpr milliseconds kSlice(5);
+constexpr milliseconds kStoredWait(5);
 
 thread_local bool committed = false;
 
@@ -98,9 +98,9 @@ void CommitGate::run() {
     if (!position) {
       seal_for_those_who_wait();
       position = sealed_position();
-      if (!position) std::this_thread::sleep_for(kSlice);
+      if (!position) std::this_thread::sleep_for(kStoredWait);
     }
-    if (position && steps_.stored(*position, kSlice)) answer_up_to(*position);
+    if (position && steps_.stored(*position, kStoredWait)) answer_up_to(*position);
     answer_late();
   }
 }

@@ -7,7 +7,7 @@
 namespace walfs {
 namespace {
 
-constexpr uint64_t kSlice = kChunkSizeMax;
+constexpr uint64_t kScanSlice = kChunkSizeMax;
 
 // The file, if it is still what it was and replicated.
 std::shared_ptr<FileState> open_unread(Tracker& tracker, const UnreadFile& unread) {
@@ -208,7 +208,7 @@ Status FirstUpload::read(const UnreadFile& unread, FileState& file,
   while (more && !stopping) {
     WALFS_ASSIGN(more, read_slice(file, offset));
     if (!pack_slice(unread.id, offset)) return {};
-    offset += kSlice;
+    offset += kScanSlice;
   }
   if (!stopping) tracker_.forget_unread(unread.id);
   return {};
@@ -227,7 +227,7 @@ Result<bool> FirstUpload::read_slice(FileState& file, uint64_t offset) {
   }
   ContentState& known = content.known;
   const uint64_t size = known.size;
-  const uint64_t end = std::min(offset + kSlice, size);
+  const uint64_t end = std::min(offset + kScanSlice, size);
   // A file that is all in the log by now.
   if (known.scanned) return false;
   const bool certain = content.follower.following() && content.doubt == Doubt::kNone;

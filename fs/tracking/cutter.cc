@@ -11,12 +11,11 @@
 namespace walfs {
 namespace {
 
-constexpr int64_t kMs = 1'000'000;
-constexpr int64_t kQuietNs = 300 * kMs;      // An ordinary file's pause that counts as a boundary.
-constexpr int64_t kDirtyMaxNs = 5000 * kMs;  // And how long it may go on without one.
-constexpr int64_t kHeadWaitNs = 2000 * kMs;  // For frames that are still on their way.
-constexpr int64_t kPutOffMaxNs = 500 * kMs;  // For heads of logs that have just appeared.
-constexpr int64_t kCatchUpMaxNs = 2000 * kMs;
+constexpr int64_t kQuietNs = 300 * kNsPerMs;  // An ordinary file's pause that counts as a boundary.
+constexpr int64_t kDirtyMaxNs = 5000 * kNsPerMs;  // And how long it may go on without one.
+constexpr int64_t kHeadWaitNs = 2000 * kNsPerMs;  // For frames that are still on their way.
+constexpr int64_t kPutOffMaxNs = 500 * kNsPerMs;  // For heads of logs that have just appeared.
+constexpr int64_t kCatchUpMaxNs = 2000 * kNsPerMs;
 constexpr unsigned kQuietCuts = 2;
 
 }  // namespace

@@ -20,10 +20,9 @@ namespace {
 using nlohmann::json;
 using std::chrono::milliseconds;
 
-constexpr int64_t kMs = 1'000'000;
 constexpr int64_t kCutterPollMs = 20;
 constexpr int kLastRounds = 20;
-constexpr milliseconds kWatchInterval(20);
+constexpr milliseconds kSpoolWatchInterval(20);
 
 // Of the disk with the spool, and not of what we made of it.
 bool is_disk_fault(const Error& error) {
@@ -57,7 +56,7 @@ Status Volume::start(const ServerContext& context) {
 Status Volume::begin(const ServerContext& context) {
   backing_fd_ = context.backing_fd;
   flusher_fd_ = context.flusher_fd;
-  sync_interval_ns_ = context.options.sync_interval_ms * kMs;
+  sync_interval_ns_ = context.options.sync_interval_ms * kNsPerMs;
   spool_limit_ = static_cast<uint64_t>(context.options.spool_limit);
   generation_ = context.shared.servers;
   WALFS_TRY(open_state(context));
@@ -113,7 +112,7 @@ void Volume::start_threads() {
                scan_.unread_bytes >> 20, store_->describe());
   cut_thread_ = std::thread([this] { run_cutter(); });
   scan_thread_ = std::thread([this] { run_scan(); });
-  watch_ = std::make_unique<Ticker>(kWatchInterval, [this] { watch_spool(); });
+  watch_ = std::make_unique<Ticker>(kSpoolWatchInterval, [this] { watch_spool(); });
 }
 
 // Commits wait for the store, and the kernel passes each write on at once.

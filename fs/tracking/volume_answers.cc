@@ -14,7 +14,6 @@ namespace {
 using nlohmann::json;
 using std::chrono::milliseconds;
 
-constexpr int64_t kMs = 1'000'000;
 constexpr size_t kPathsPerMessage = 100;
 
 bool is_open_for_writing(FileState& file) {
@@ -38,11 +37,11 @@ void describe_uploads(json& answer, const Store& store, const WriterStart& write
   answer["replica"] = store.describe();
   answer["uploaded_position"] = shown_position(writer, upload.uploaded);
   answer["lag_ms"] =
-      upload.oldest_waiting_ns == 0 ? 0 : (steady_ns() - upload.oldest_waiting_ns) / kMs;
+      upload.oldest_waiting_ns == 0 ? 0 : (steady_ns() - upload.oldest_waiting_ns) / kNsPerMs;
   answer["backlog"] = {{"segments", upload.segments_waiting}, {"bytes", upload.bytes_waiting}};
   answer["uploads"] = {{"puts", upload.puts}, {"bytes", upload.bytes_put}};
   answer["outage_ms"] =
-      upload.failing_since_ns == 0 ? 0 : (steady_ns() - upload.failing_since_ns) / kMs;
+      upload.failing_since_ns == 0 ? 0 : (steady_ns() - upload.failing_since_ns) / kNsPerMs;
   answer["fenced"] = upload.fenced;
   answer["fencing"] = describe(upload.fencing);
 }

@@ -6,7 +6,7 @@
 namespace walfs {
 namespace {
 
-constexpr std::string_view kMagic{"SQLite format 3\0", 16};
+constexpr std::string_view kDatabaseMagic{"SQLite format 3\0", 16};
 constexpr uint32_t kUsablePageSizeMin = 480;
 
 }  // namespace
@@ -18,7 +18,7 @@ bool is_page_size(uint32_t size) {
 std::optional<DatabaseHeader> parse_database_header(ByteView first_100_bytes) {
   const ByteView data = first_100_bytes;
   if (data.size() < kDatabaseHeaderSize) return std::nullopt;
-  if (as_text(data.first(kMagic.size())) != kMagic) return std::nullopt;
+  if (as_text(data.first(kDatabaseMagic.size())) != kDatabaseMagic) return std::nullopt;
   DatabaseHeader header;
   const uint16_t stored_size = get_be16(data, 16);
   header.page_size = stored_size == 1 ? 65536 : stored_size;

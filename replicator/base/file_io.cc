@@ -6,11 +6,7 @@
 #include <cerrno>
 
 namespace walfs {
-namespace {
-
-constexpr size_t kBufferSize = 1 << 20;
-
-}  // namespace
+namespace {}  // namespace
 
 Status write_at(int fd, ByteView content, uint64_t offset, const std::string& name) {
   while (!content.empty()) {
@@ -53,7 +49,7 @@ Result<FileDescriptor> open_unnamed(int directory, const std::string& purpose) {
 
 Status FileAppender::add(ByteView content) {
   buffer_.insert(buffer_.end(), content.begin(), content.end());
-  return buffer_.size() < kBufferSize ? Status() : flush();
+  return buffer_.size() < kIoSize ? Status() : flush();
 }
 
 Status FileAppender::flush() {

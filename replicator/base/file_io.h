@@ -10,6 +10,8 @@
 
 namespace walfs {
 
+constexpr size_t kIoSize = 1 << 20;  // How much is read or written at once.
+
 // `name` is for messages. All of the content, at the offset.
 Status write_at(int fd, ByteView content, uint64_t offset, const std::string& name);
 // Fewer bytes only at the end of the file.
@@ -19,7 +21,7 @@ Result<Bytes> read_at(int fd, uint64_t offset, size_t size, const std::string& n
 // messages: "to restore with".
 Result<FileDescriptor> open_unnamed(int directory, const std::string& purpose);
 
-// Writes a file from its beginning to its end, about a MiB at once.
+// Writes a file from its beginning to its end, kIoSize or a little more at once.
 class FileAppender {
  public:
   FileAppender(FileDescriptor fd, std::string name) : fd_(std::move(fd)), name_(std::move(name)) {}

@@ -39,6 +39,10 @@ Error error_from_errno(std::string what, int error_number) {
   return Error{code, std::move(what) + ": " + std::strerror(error_number)};
 }
 
+Error damaged(const std::string& name, const std::string& what) {
+  return Error{Errc::kDamaged, name + " is damaged: " + what};
+}
+
 int exit_code(const Error& error) {
   if (error.code == Errc::kUsage) return 2;
   if (error.code == Errc::kNothingThere) return 3;

@@ -29,6 +29,9 @@ struct Error {
 // An Error from errno: `what` names the action and the file ("cannot open /x/y").
 Error error_from_errno(std::string what, int error_number);
 
+// For content that fails a check: `what` goes on after "<name> is damaged: ".
+Error damaged(const std::string& name, const std::string& what);
+
 // The exit status of the program for an error: 2 for kUsage, 3 for kNothingThere, else 1.
 int exit_code(const Error& error);
 

@@ -7,6 +7,7 @@
 #include <cerrno>
 
 #include "replicator/base/database_header.h"
+#include "replicator/base/file_io.h"
 #include "replicator/base/wal_format.h"
 #include "replicator/litestream/integrity.h"
 
@@ -14,7 +15,6 @@ namespace walfs::litestream {
 namespace {
 
 constexpr mode_t kMode = 0600;  // As Litestream makes it where it has no original to look at.
-constexpr size_t kReadSize = 1 << 20;
 
 }  // namespace
 
@@ -73,7 +73,7 @@ Result<FrameSpool> FrameSpool::create(int directory, uint32_t page_size) {
 Status FrameSpool::lay_over(DatabaseFile& database, uint64_t frames, uint32_t pages) {
   WALFS_TRY(frames_.flush());
   const uint64_t frame_size = kWalFrameHeaderSize + page_size_;
-  const uint64_t at_once = std::max<uint64_t>(1, kReadSize / frame_size);
+  const uint64_t at_once = std::max<uint64_t>(1, kIoSize / frame_size);
   for (uint64_t done = 0; done < frames;) {
     const uint64_t count = std::min(at_once, frames - done);
     WALFS_ASSIGN(const Bytes read,

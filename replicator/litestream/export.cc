@@ -19,8 +19,6 @@
 namespace walfs::litestream {
 namespace {
 
-constexpr size_t kReadSize = 1 << 20;
-constexpr int64_t kMs = 1'000'000;  // What Litestream counts times in, from 1970 on.
 constexpr int64_t kSecond = 1'000'000'000;
 constexpr uint64_t kPagesMax = 0xfffffffe;  // That SQLite can have.
 constexpr mode_t kDirectoryMode = 0700;
@@ -118,7 +116,7 @@ class Exporter {
     header.pages = static_cast<uint32_t>(pages);
     header.first = kSnapshot.first;
     header.last = kSnapshot.last;
-    header.time_ns = std::max<int64_t>(0, routed_.plan.time_ns / kMs * kMs);
+    header.time_ns = std::max<int64_t>(0, routed_.plan.time_ns / kNsPerMs * kNsPerMs);
     return {};
   }
 
@@ -132,9 +130,9 @@ class Exporter {
     if (!file.valid()) return error_from_errno("cannot create " + name, errno);
     WALFS_ASSIGN(LtxWriter writer,
                  LtxWriter::begin(std::move(file), name, directory, fetched.header));
-    for (uint64_t at = 0; at < fetched.size; at += kReadSize) {
+    for (uint64_t at = 0; at < fetched.size; at += kIoSize) {
       WALFS_TRY(check_cancelled(options_));
-      const size_t size = std::min<uint64_t>(kReadSize, fetched.size - at);
+      const size_t size = std::min<uint64_t>(kIoSize, fetched.size - at);
       WALFS_ASSIGN(Bytes pages, read_at(fetched.content.get(), at, size, fetched.path));
       WALFS_TRY(write_pages(std::move(pages), at, fetched.header.page_size, writer));
     }

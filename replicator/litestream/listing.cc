@@ -11,31 +11,17 @@
 #include "replicator/epoch.h"
 #include "replicator/litestream/ltx_stream.h"
 #include "replicator/litestream/names.h"
+#include "replicator/stores/list_objects.h"
+#include "replicator/time.h"
 
 namespace walfs::litestream {
 namespace {
-
-constexpr size_t kListLimit = 1000;
-
-// Until `look` has seen enough and returns false.
-Status for_each_object(Store& store, const std::string& prefix,
-                       const std::function<bool(const ObjectInfo&)>& look) {
-  std::string after;
-  while (true) {
-    WALFS_ASSIGN(const auto objects, store.list(prefix, after, kListLimit));
-    for (const ObjectInfo& object : objects) {
-      if (!look(object)) return {};
-    }
-    if (objects.size() < kListLimit) return {};
-    after = objects.back().key;
-  }
-}
 
 // Whether a key that begins so is the name of an object.
 Result<bool> holds(Store& store, const std::string& prefix,
                    const std::function<bool(std::string_view)>& is_name) {
   bool found = false;
-  WALFS_TRY(for_each_object(store, prefix, [&](const ObjectInfo& object) {
+  WALFS_TRY(for_each_object(store, prefix, "", [&](const ObjectInfo& object) {
     found = is_name(object.key);
     return !found;
   }));
@@ -45,8 +31,7 @@ Result<bool> holds(Store& store, const std::string& prefix,
 constexpr std::string_view kLtxPrefixes[] = {"ltx/", "000"};
 
 int64_t round_up_to_ms(int64_t time_ns) {
-  constexpr int64_t kMs = 1'000'000;
-  return time_ns > INT64_MAX - kMs ? time_ns : (time_ns + kMs - 1) / kMs * kMs;
+  return time_ns > INT64_MAX - kNsPerMs ? time_ns : (time_ns + kNsPerMs - 1) / kNsPerMs * kNsPerMs;
 }
 
 }  // namespace
@@ -69,7 +54,7 @@ Result<ReplicaKind> recognise_replica(Store& store) {
 
 Result<std::vector<Generation>> list_generations(Store& store) {
   std::map<std::string, Generation> found;
-  WALFS_TRY(for_each_object(store, std::string(kGenerationsPrefix), [&](const ObjectInfo& object) {
+  WALFS_TRY(for_each_object(store, std::string(kGenerationsPrefix), "", [&](const ObjectInfo& object) {
     const auto name = parse_object_name(object.key);
     if (!name) return true;
     Generation& generation = found[name->generation];
@@ -95,7 +80,7 @@ Result<std::vector<Generation>> list_generations(Store& store) {
 Result<std::vector<LtxObject>> list_ltx_objects(Store& store) {
   std::vector<LtxObject> found;
   for (const std::string_view prefix : kLtxPrefixes) {
-    WALFS_TRY(for_each_object(store, std::string(prefix), [&](const ObjectInfo& object) {
+    WALFS_TRY(for_each_object(store, std::string(prefix), "", [&](const ObjectInfo& object) {
       if (const auto name = parse_ltx_name(object.key)) {
         found.push_back({{object.key, object.size, round_up_to_ms(object.modified_ns), 0, 0},
                          name->level,

@@ -4,12 +4,12 @@
 
 #include <algorithm>
 
+#include "replicator/base/file_io.h"
 #include "replicator/litestream/crc64.h"
 
 namespace walfs::litestream {
 namespace {
 
-constexpr size_t kReadSize = 1 << 20;
 constexpr int64_t kNsInMs = 1'000'000;
 
 void put_be(Bytes& out, uint64_t value, size_t size) {
@@ -69,8 +69,8 @@ Status LtxWriter::put_index() {
   const Bytes end = {0};
   WALFS_TRY(index_.add(end));
   WALFS_TRY(index_.flush());
-  for (uint64_t at = 0; at < index_.size(); at += kReadSize) {
-    const size_t size = std::min<uint64_t>(kReadSize, index_.size() - at);
+  for (uint64_t at = 0; at < index_.size(); at += kIoSize) {
+    const size_t size = std::min<uint64_t>(kIoSize, index_.size() - at);
     WALFS_ASSIGN(const Bytes part, read_at(index_.fd(), at, size, index_.name()));
     if (part.size() != size) return Error{Errc::kIo, index_.name() + " is not all there any more"};
     WALFS_TRY(put(part));

@@ -3,13 +3,7 @@
 #include <algorithm>
 
 namespace walfs::litestream {
-namespace {
-
-Error damaged(const std::string& key, const std::string& what) {
-  return Error{Errc::kDamaged, key + " is damaged: " + what};
-}
-
-}  // namespace
+namespace {}  // namespace
 
 size_t WalStream::next_size() const {
   return header_ ? kWalFrameHeaderSize + page_size_ : kWalHeaderSize;

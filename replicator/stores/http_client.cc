@@ -14,8 +14,6 @@
 namespace walfs {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr size_t kMaxHeaders = 100;
 constexpr size_t kMaxHeaderSize = 8 * 1024;
 constexpr uint64_t kMaxErrorBody = 64 * 1024;
@@ -46,8 +44,8 @@ struct Transfer {
   bool too_long = false;
   bool timed_out = false;
   unsigned attempts = 0;
-  Clock::time_point start = Clock::now();
-  Clock::time_point last_progress = start;
+  std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
+  std::chrono::steady_clock::time_point last_progress = start;
   curl_off_t moved = 0;
 
   bool is_success() const { return response.status >= 200 && response.status < 300; }
@@ -150,7 +148,7 @@ size_t on_body(char* data, size_t size, size_t count, void* user) {
 
 int on_progress(void* user, curl_off_t, curl_off_t down, curl_off_t, curl_off_t up) {
   auto& transfer = *static_cast<Transfer*>(user);
-  const auto now = Clock::now();
+  const auto now = std::chrono::steady_clock::now();
   if (down + up != transfer.moved) {
     transfer.moved = down + up;
     transfer.last_progress = now;

@@ -12,8 +12,6 @@
 namespace walfs {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr const char* kEmptySha256 =
     "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 constexpr unsigned kPauseMaxMs = 5 * 60'000;
@@ -25,15 +23,16 @@ uint64_t random_number() {
 }
 
 void wait_for_turn(RequestRate& rate) {
-  const auto now = Clock::now().time_since_epoch();
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
   const int64_t now_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
   const int64_t begin_ns = rate.reserve(now_ns);
   if (begin_ns > now_ns) std::this_thread::sleep_for(std::chrono::nanoseconds(begin_ns - now_ns));
 }
 
-uint64_t ms_since(Clock::time_point start) {
-  return static_cast<uint64_t>(
-      std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start).count());
+uint64_t ms_since(std::chrono::steady_clock::time_point start) {
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(
+                                   std::chrono::steady_clock::now() - start)
+                                   .count());
 }
 
 std::string skew_text(int64_t offset_s) {
@@ -97,11 +96,12 @@ bool S3Client::adjust_clock(const HttpResponse& response) {
 
 // Waits for the end of a pause, or gives its reason if that is too far away.
 Status S3Client::sit_out_pause() {
-  Clock::time_point end;
+  std::chrono::steady_clock::time_point end;
   {
     const std::scoped_lock lock(pause_mutex_);
     end = pause_end_;
-    if (end > Clock::now() + std::chrono::milliseconds(retry_budget_ms_)) return pause_error_;
+    if (end > std::chrono::steady_clock::now() + std::chrono::milliseconds(retry_budget_ms_))
+      return pause_error_;
   }
   std::this_thread::sleep_until(end);
   return {};
@@ -109,7 +109,8 @@ Status S3Client::sit_out_pause() {
 
 void S3Client::begin_pause(unsigned retry_after_ms, const Error& error) {
   const std::scoped_lock lock(pause_mutex_);
-  pause_end_ = Clock::now() + std::chrono::milliseconds(std::min(retry_after_ms, kPauseMaxMs));
+  pause_end_ = std::chrono::steady_clock::now() +
+               std::chrono::milliseconds(std::min(retry_after_ms, kPauseMaxMs));
   pause_error_ = error;
 }
 
@@ -119,7 +120,7 @@ Result<S3Reply> S3Client::call(const S3Call& call) {
   if (call.body != nullptr) {
     WALFS_ASSIGN(payload_sha256, body_sha256(*call.body));
   }
-  const auto start = Clock::now();
+  const auto start = std::chrono::steady_clock::now();
   S3Reply reply;
   bool clock_adjusted = false;
   for (unsigned tries = 1;; ++tries) {

@@ -24,7 +24,7 @@ bool all_of(std::string_view text, std::string_view extra) {
 }
 
 // A part of a URL in a message.
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   std::string out(text.substr(0, 200));
   std::replace_if(
       out.begin(), out.end(), [](char c) { return c < ' ' || c == 0x7f; }, '?');
@@ -33,7 +33,7 @@ std::string quoted(std::string_view text) {
 
 Result<StoreUrl> parse_file(std::string_view path) {
   if (path.empty() || path.front() != '/') {
-    return usage("a file replica needs an absolute path, and " + quoted(path) + " is not one",
+    return usage("a file replica needs an absolute path, and " + in_quotes(path) + " is not one",
                  kFileForm);
   }
   if (path.find('?') != std::string_view::npos || path.find('\0') != std::string_view::npos) {
@@ -58,7 +58,7 @@ Status check_endpoint(std::string_view endpoint) {
   } else {
     return usage("the endpoint needs to begin with https:// or http://", kS3Form);
   }
-  // Not quoted in the message: it may hold a password.
+  // Not in_quotes in the message: it may hold a password.
   if (rest.find('@') != std::string_view::npos) {
     return usage(
         "credentials do not belong into the endpoint; set AWS_ACCESS_KEY_ID and "
@@ -67,7 +67,7 @@ Status check_endpoint(std::string_view endpoint) {
   }
   const std::string_view host = rest.substr(0, rest.find('/'));
   if (host.empty() || !all_of(host, "-._:[]") || !all_of(rest.substr(host.size()), "-._~/")) {
-    return usage("the endpoint " + quoted(endpoint) + " is not a URL of a host", kS3Form);
+    return usage("the endpoint " + in_quotes(endpoint) + " is not a URL of a host", kS3Form);
   }
   return {};
 }
@@ -80,20 +80,20 @@ Status apply_option(S3Url& url, std::string_view name, const std::string& value,
   }
   if (name == "region") {
     if (value.empty() || value.size() > 64 || !all_of(value, "-_")) {
-      return usage("the region " + quoted(value) + " is not a region's name", kS3Form);
+      return usage("the region " + in_quotes(value) + " is not a region's name", kS3Form);
     }
     url.region = value;
     return {};
   }
   if (name == "style") {
     if (value != "path" && value != "virtual") {
-      return usage("style is path or virtual, not " + quoted(value), kS3Form);
+      return usage("style is path or virtual, not " + in_quotes(value), kS3Form);
     }
     url.path_style = value == "path";
     has_style = true;
     return {};
   }
-  return usage("the option " + quoted(name) + " is not known (endpoint, region and style are)",
+  return usage("the option " + in_quotes(name) + " is not known (endpoint, region and style are)",
                kS3Form);
 }
 
@@ -105,10 +105,10 @@ Status parse_options(S3Url& url, std::string_view query) {
     if (option.empty()) continue;
     const size_t equals = option.find('=');
     if (equals == std::string_view::npos) {
-      return usage("the option " + quoted(option) + " has no value", kS3Form);
+      return usage("the option " + in_quotes(option) + " has no value", kS3Form);
     }
     const auto value = uri_decode(option.substr(equals + 1), Plus::kPlus);
-    if (!value) return usage("the option " + quoted(option) + " is wrongly encoded", kS3Form);
+    if (!value) return usage("the option " + in_quotes(option) + " is wrongly encoded", kS3Form);
     WALFS_TRY(apply_option(url, option.substr(0, equals), *value, has_style));
   }
   // AWS prefers virtual hosts, but its certificate does not cover a bucket with a dot in its name.
@@ -130,13 +130,13 @@ Result<StoreUrl> parse_s3(std::string_view rest) {
   url.bucket = place.substr(0, place.find('/'));
   if (url.bucket.empty()) return usage("the URL names no bucket", kS3Form);
   if (!is_valid_bucket(url.bucket)) {
-    return usage(quoted(url.bucket) + " is not a bucket's name", kS3Form);
+    return usage(in_quotes(url.bucket) + " is not a bucket's name", kS3Form);
   }
   std::string_view prefix = place.substr(url.bucket.size());
   while (!prefix.empty() && prefix.front() == '/') prefix.remove_prefix(1);
   while (!prefix.empty() && prefix.back() == '/') prefix.remove_suffix(1);
   if (!prefix.empty() && !is_valid_key(prefix)) {
-    return usage(quoted(prefix) + " is not a usable prefix", kS3Form);
+    return usage(in_quotes(prefix) + " is not a usable prefix", kS3Form);
   }
   url.prefix = prefix;
   WALFS_TRY(parse_options(url, rest.substr(std::min(rest.size(), place.size() + 1))));
@@ -156,7 +156,7 @@ Result<StoreUrl> parse_store_url(std::string_view url) {
     return usage("the replica needs to be a URL",
                  std::string(kFileForm) + " or " + std::string(kS3Form));
   }
-  return usage(quoted(scheme.substr(0, 20)) + " replicas are not known, only file and s3",
+  return usage(in_quotes(scheme.substr(0, 20)) + " replicas are not known, only file and s3",
                std::string(kFileForm) + " or " + std::string(kS3Form));
 }
 

@@ -92,12 +92,18 @@ TEST_F(RestoreResume, FetchesNothingTwice) {
 
 TEST_F(RestoreResume, GoesOnAfterTheStoreFailed) {
   put_small_replica();
-  for (const Errc code : {Errc::kRetry, Errc::kDenied}) {
-    store_.fail(Call::kGet, code, 1, 2, "chunks/");
-    EXPECT_EQ(restore(store_, target(), {}).error().code, code);
-    EXPECT_TRUE(fs::exists(kept("one.db")));
-    store_.heal();
-  }
+  store_.fail(Call::kGet, Errc::kRetry, 1, 2, "chunks/");
+  EXPECT_EQ(restore(store_, target(), {}).error().code, Errc::kRetry);
+  EXPECT_TRUE(fs::exists(kept("one.db")));
+  store_.heal();
+  // The first restore has fetched several at once; the one that failed may be the only one that is
+  // left.
+  store_.fail(Call::kGet, Errc::kDenied, 1, 0, "chunks/");
+  const auto denied = restore(store_, target(), {});
+  ASSERT_FALSE(denied.ok());
+  EXPECT_EQ(denied.error().code, Errc::kDenied);
+  EXPECT_TRUE(fs::exists(kept("one.db")));
+  store_.heal();
   ASSERT_TRUE(restore(store_, target(), {}).ok());
   expect_tree(builder_.state(builder_.last()), kRootId, target());
 }
