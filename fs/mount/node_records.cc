@@ -7,6 +7,8 @@
 namespace walfs {
 namespace {
 
+constexpr uint64_t kLookedAtOnce = 4096;  // Requests wait for the lock meanwhile.
+
 // Sorted, one for each node.
 void merge(std::vector<NodeEffect>& effects) {
   std::sort(effects.begin(), effects.end(),
@@ -49,6 +51,27 @@ NodeRecords::NodeRecords(SharedState& state, int descriptors)
     }
     if (record.id == 0) free_.push_back(index);
   }
+  used_ = state_.nodes_used - free_.size();
+}
+
+// An inode needs a second descriptor while it is open, and one more while it is captured.
+void NodeRecords::set_descriptor_limit(uint64_t descriptors) {
+  constexpr uint64_t kLeast = 256;
+  const uint64_t base = kKeptDescriptorBase;
+  const uint64_t room = descriptors > base ? descriptors - base : 0;
+  limit_ = std::clamp<uint64_t>(room / 4 * 3, kLeast, kNodesMax);
+  descriptors_max_ = base + room / 8 * 7;
+}
+
+uint64_t NodeRecords::excess() const {
+  const uint64_t wanted = limit_ / 8 * 5;
+  const uint64_t used = used_;
+  return used > wanted ? used - wanted : 0;
+}
+
+void NodeRecords::when_crowded(std::function<void()> tell) {
+  const std::scoped_lock lock(free_mutex_);
+  tell_crowded_ = std::move(tell);
 }
 
 NodeId NodeRecords::add(int path_fd, uint64_t device, uint64_t inode) {
@@ -56,14 +79,16 @@ NodeId NodeRecords::add(int path_fd, uint64_t device, uint64_t inode) {
   uint64_t serial = 0;
   {
     const std::scoped_lock lock(free_mutex_);
+    if (used_ > limit_ / 4 * 3 && tell_crowded_) tell_crowded_();
+    const auto descriptors = static_cast<uint64_t>(FileDescriptor::owned());
+    if (used_ >= limit_ || descriptors >= descriptors_max_) return 0;
+    ++used_;
     serial = state_.next_serial.fetch_add(1) + 1;
     if (!free_.empty()) {
       index = free_.back();
       free_.pop_back();
-    } else if (state_.nodes_used < kNodesMax) {
-      index = static_cast<uint32_t>(state_.nodes_used.fetch_add(1));
     } else {
-      return 0;
+      index = static_cast<uint32_t>(state_.nodes_used.fetch_add(1));
     }
   }
   const NodeId id = serial * kNodesMax + index;
@@ -87,6 +112,23 @@ void NodeRecords::remove(NodeId id) {
   drop_descriptor(descriptors_, index_of(id));
   const std::scoped_lock lock(free_mutex_);
   free_.push_back(index_of(id));
+  --used_;
+}
+
+// A node that is added or removed meanwhile has no lookups, or is removed under the same lock.
+NodeRecords::IdleNodes NodeRecords::idle_from(uint32_t first, size_t most) {
+  IdleNodes idle;
+  const uint64_t records = state_.nodes_used;
+  if (records == 0) return idle;
+  idle.next = static_cast<uint32_t>(first % records);
+  const uint64_t end = std::min<uint64_t>(records, kLookedAtOnce);
+  const std::scoped_lock lock(counts_mutex_);
+  for (; idle.looked_at < end && idle.ids.size() < most; ++idle.looked_at) {
+    const NodeRecord& record = state_.nodes[idle.next];
+    if (record.id != 0 && record.lookups != 0 && record.handles == 0) idle.ids.push_back(record.id);
+    idle.next = static_cast<uint32_t>((idle.next + 1) % records);
+  }
+  return idle;
 }
 
 void NodeRecords::store(SharedState& state, const RequestSlot& slot) {

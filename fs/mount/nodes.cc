@@ -7,18 +7,33 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
+#include <thread>
 #include <vector>
 
 #include "fs/mount/kept_descriptors.h"
 #include "fs/mount/request.h"
 
 namespace walfs {
+namespace {
+
+constexpr int kRoomWaitMs = 1000;
+
+}  // namespace
 
 int reopen(int path_fd, int flags) {
   char path[32];
   std::snprintf(path, sizeof path, "/proc/self/fd/%d", path_fd);
   return ::open(path, flags | O_CLOEXEC | O_NONBLOCK);
+}
+
+std::string path_of_descriptor(int fd) {
+  char alias[32];
+  std::snprintf(alias, sizeof alias, "/proc/self/fd/%d", fd);
+  char path[PATH_MAX];
+  const ssize_t size = readlink(alias, path, sizeof path);
+  return {path, static_cast<size_t>(std::max<ssize_t>(size, 0))};
 }
 
 // ---------------------------------------------------------------- one node
@@ -93,18 +108,6 @@ std::string Node::name() const {
 
 // ---------------------------------------------------------------- the table
 
-namespace {
-
-std::string path_of_descriptor(int fd) {
-  char alias[32];
-  std::snprintf(alias, sizeof alias, "/proc/self/fd/%d", fd);
-  char path[PATH_MAX];
-  const ssize_t size = readlink(alias, path, sizeof path);
-  return {path, static_cast<size_t>(std::max<ssize_t>(size, 0))};
-}
-
-}  // namespace
-
 NodeTable::NodeTable(FileDescriptor root_path_fd, const struct stat& root, FileObserver& observer,
                      NodeRecords& records)
     : observer_(observer),
@@ -170,28 +173,36 @@ NodePtr NodeTable::find(dev_t device, ino_t inode) const {
   return found == shard.nodes.end() ? nullptr : found->second;
 }
 
+// Null if there is no room.
+NodePtr NodeTable::count_lookup(const Key& key, FileDescriptor& path_fd,
+                                const struct stat& attributes) {
+  InodeShard& shard = shard_of(key);
+  std::lock_guard lock(shard.mutex);
+  NodePtr& slot = shard.nodes[key];
+  if (!slot) {
+    const NodeId id = records_.add(path_fd.get(), attributes.st_dev, attributes.st_ino);
+    if (id == 0) {
+      shard.nodes.erase(key);
+      return nullptr;
+    }
+    slot = std::make_shared<Node>(id, std::move(path_fd), attributes);
+    IdShard& ids = shard_of(id);
+    std::lock_guard id_lock(ids.mutex);
+    ids.nodes.emplace(id, slot);
+  }
+  ++slot->lookups_;
+  return slot;
+}
+
 NodePtr NodeTable::acquire(FileDescriptor path_fd, const struct stat& attributes,
                            const Node* parent, const char* name) {
-  Key key{attributes.st_dev, attributes.st_ino};
-  NodePtr node;
-  {
-    InodeShard& shard = shard_of(key);
-    std::lock_guard lock(shard.mutex);
-    NodePtr& slot = shard.nodes[key];
-    if (!slot) {
-      const NodeId id = records_.add(path_fd.get(), attributes.st_dev, attributes.st_ino);
-      if (id == 0) {
-        shard.nodes.erase(key);
-        return nullptr;
-      }
-      slot = std::make_shared<Node>(id, std::move(path_fd), attributes);
-      IdShard& ids = shard_of(slot->id());
-      std::lock_guard id_lock(ids.mutex);
-      ids.nodes.emplace(slot->id(), slot);
-    }
-    ++slot->lookups_;
-    node = slot;
+  const Key key{attributes.st_dev, attributes.st_ino};
+  NodePtr node = count_lookup(key, path_fd, attributes);
+  for (int waited_ms = 0; !node && waited_ms < kRoomWaitMs; ++waited_ms) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    node = count_lookup(key, path_fd, attributes);
   }
+  if (!node) return nullptr;
   CurrentRequest::count({.id = node->id(), .lookups = 1});
   std::lock_guard lock(node->attach_mutex_);
   if (!node->attached_) {

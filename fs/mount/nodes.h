@@ -105,8 +105,8 @@ class NodeTable {
   NodePtr get(NodeId id) const;
   // Null if the kernel does not know the inode.
   NodePtr find(dev_t device, ino_t inode) const;
-  // Adds one lookup; makes and attaches the node if it is new (path_fd is closed if not). Null if
-  // there is no room for more.
+  // Adds one lookup; makes and attaches the node if it is new (path_fd is closed if not). Waits up
+  // to a second while there is no room for more; null if there is none then.
   NodePtr acquire(FileDescriptor path_fd, const struct stat& attributes, const Node* parent,
                   const char* name);
   // Takes lookups away; the last one detaches the node.
@@ -137,6 +137,7 @@ class NodeTable {
   };
   InodeShard& shard_of(const Key& key) const { return inodes_[(KeyHash{}(key) >> 32) % kShards]; }
   IdShard& shard_of(NodeId id) const { return ids_[id % kShards]; }
+  NodePtr count_lookup(const Key& key, FileDescriptor& path_fd, const struct stat& attributes);
   bool has_lookups(const Node& node) const;
   void adopt(const NodeRecord& record);
 
@@ -149,5 +150,7 @@ class NodeTable {
 
 // Opens what an O_PATH descriptor stands for anew, through /proc. Returns -1 with errno.
 int reopen(int path_fd, int flags);
+// Where it is now; with " (deleted)" behind it if it has no name any more.
+std::string path_of_descriptor(int fd);
 
 }  // namespace walfs

@@ -148,14 +148,15 @@ int unmount_by_helper(const std::string& mountpoint, int flags, int64_t timeout_
   return status ? *status : ETIMEDOUT;
 }
 
-void raise_descriptor_limit() {
+uint64_t raise_descriptor_limit() {
   rlim_t most = 0;
   std::ifstream("/proc/sys/fs/nr_open") >> most;
   rlimit limit = {most, most};
-  if (most != 0 && setrlimit(RLIMIT_NOFILE, &limit) == 0) return;
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  if (most != 0 && setrlimit(RLIMIT_NOFILE, &limit) == 0) return most;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
+  return limit.rlim_max;
 }
 
 int64_t now_ms() {

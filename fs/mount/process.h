@@ -42,8 +42,8 @@ int unmount_by_helper(const std::string& mountpoint, int flags, int64_t timeout_
 // What the helper runs: `unmount-internal MOUNTPOINT FLAGS`. Exits with the errno.
 int run_unmount_helper(const std::string& mountpoint, int flags);
 
-// As many open files as the system allows at all.
-void raise_descriptor_limit();
+// As many open files as the system allows at all; how many.
+uint64_t raise_descriptor_limit();
 
 int64_t now_ms();  // Monotonic.
 

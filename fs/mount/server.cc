@@ -20,6 +20,7 @@
 #include "fs/mount/mountinfo.h"
 #include "fs/mount/operations.h"
 #include "fs/mount/process.h"
+#include "fs/mount/pruner.h"
 #include "fs/mount/session.h"
 #include "fs/mount/users.h"
 
@@ -59,6 +60,7 @@ class Server {
   std::unique_ptr<RequestJournal> journal_;
   std::unique_ptr<Operations> operations_;
   std::unique_ptr<Session> session_;
+  std::unique_ptr<Pruner> pruner_;
   ControlServer control_;
   std::atomic<bool> was_served_{false};
   std::atomic<int> keeper_pid_{0};
@@ -75,7 +77,6 @@ void Server::set_pids(const nlohmann::json& message) {
 void prepare_process() {
   for (int signal : {SIGTERM, SIGINT, SIGHUP, SIGPIPE}) ::signal(signal, SIG_IGN);
   umask(0);
-  raise_descriptor_limit();  // Each inode that the kernel knows costs one.
   // Our own allocations must not wait for dirty pages that only we can write back.
   prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
 }
@@ -103,6 +104,7 @@ Status Server::start() {
   WALFS_ASSIGN(session_, Session::create(kServerDevice, *operations_, *journal_,
                                          {options_.threads, options_.spin_us, options_.realtime}));
   WALFS_TRY(session_->handshake());
+  pruner_ = std::make_unique<Pruner>(kServerDevice, operations_->nodes(), *records_, shared_->init);
   if (resumed) {
     spdlog::warn("server {} goes on with {} open inodes where the one before it ended",
                  shared_->servers.load(), operations_->nodes().size());
@@ -147,6 +149,7 @@ void Server::hand_over() {
 // What the keeper holds for nodes that the kernel has forgotten is not for us.
 void Server::adopt_nodes() {
   records_ = std::make_unique<NodeRecords>(*shared_, kServerNodes);
+  records_->set_descriptor_limit(raise_descriptor_limit());
   const auto wanted = [](void* shared, uint32_t number) {
     return number < kNodesMax && static_cast<SharedState*>(shared)->nodes[number].id != 0;
   };
@@ -162,6 +165,7 @@ nlohmann::json Server::status() {
   answer["flusher_pid"] = flusher_pid_.load();
   answer["version"] = WALFS_VERSION;
   answer["nodes"] = operations_->nodes().size();
+  answer["nodes_max"] = records_->limit();
   answer["servers"] = shared_->servers.load();
   answer["replayed_requests"] = shared_->replayed.load();
   answer["reduced"] = reduced_guarantees();

@@ -458,8 +458,9 @@ void Cutter::tidy() {
     if (file->role == Role::kGone ||
         (file->writers == 0 && file->content != nullptr && file->content->wal == nullptr &&
          file->content->journal == nullptr && file->content->hot_journal == nullptr)) {
-      // The catalog knows it all.
+      // The catalog knows it all; and there are only so many descriptors.
       file->content.reset();
+      if (file->path_fd >= 0) file->own_fd.reset();
     }
     done.push_back(file);
     return true;

@@ -51,8 +51,10 @@ class TemporaryDirectory {
 class MountedDirectory {
  public:
   explicit MountedDirectory(std::vector<std::string> options = {}, Seconds limit = Seconds(120),
-                            std::string source = {}, std::string mountpoint = {})
-      : options_(std::move(options)),
+                            std::string source = {}, std::string mountpoint = {},
+                            std::string binary = walfs_binary())
+      : binary_(std::move(binary)),
+        options_(std::move(options)),
         source_(std::move(source)),
         mountpoint_(std::move(mountpoint)) {
     if (source_.empty()) {
@@ -80,9 +82,9 @@ class MountedDirectory {
   MountedDirectory& operator=(const MountedDirectory&) = delete;
 
   void mount() {
-    std::vector<std::string> words = {walfs_binary(), "mount",
-                                      source_,        mountpoint_,
-                                      "--replica",    "file://" + temporary_.path() + "/replica"};
+    std::vector<std::string> words = {binary_,     "mount",
+                                      source_,     mountpoint_,
+                                      "--replica", "file://" + temporary_.path() + "/replica"};
     words.insert(words.end(), options_.begin(), options_.end());
     Output output = run_program(words);
     ASSERT_EQ(output.status, 0) << output.text;
@@ -126,6 +128,7 @@ class MountedDirectory {
   }
 
   TemporaryDirectory temporary_;
+  const std::string binary_;
   const std::vector<std::string> options_;
   std::string source_;
   std::string mountpoint_;
