@@ -115,4 +115,23 @@ Result<Snapshot> load_snapshot(Store& store, const StoredObject& stored) {
   return snapshot;
 }
 
+Result<int64_t> load_snapshot_time(Store& store, const StoredObject& stored) {
+  const std::string key = snapshot_key(stored.range);
+  WALFS_ASSIGN(const Bytes header, store.get_range(key, {0, kSnapshotHeaderSize}));
+  return decode_snapshot_time(key, header);
+}
+
+Result<Bytes> load_chunk(Store& store, const ChunkRef& chunk) {
+  const std::string key = chunk_key(chunk.digest);
+  WALFS_ASSIGN(const Bytes object, store.get(key, kChunkSizeMax * 2));
+  return decode_chunk(key, chunk, object);
+}
+
+Result<Bytes> load_frame(Store& store, const StoredObject& segment,
+                         const SegmentIndex::Frame& frame) {
+  const std::string key = segment_key(segment.range, segment.level);
+  WALFS_ASSIGN(const Bytes stored, store.get_range(key, {frame.offset, frame.stored_size}));
+  return decode_frame(key, frame, stored);
+}
+
 }  // namespace walfs

@@ -80,5 +80,11 @@ std::vector<StoredObject> find_stranded(const ReplicaListing& replica,
 Result<SegmentIndex> load_segment_index(Store& store, const StoredObject& segment);
 Result<SegmentIndex> load_segment_index(const StoredObject& segment, const ReadObjectRange& read);
 Result<Snapshot> load_snapshot(Store& store, const StoredObject& snapshot);
+// The time of its state, without the rest of it.
+Result<int64_t> load_snapshot_time(Store& store, const StoredObject& snapshot);
+// The decoded bytes of what snapshots and segments refer to.
+Result<Bytes> load_chunk(Store& store, const ChunkRef& chunk);
+Result<Bytes> load_frame(Store& store, const StoredObject& segment,
+                         const SegmentIndex::Frame& frame);
 
 }  // namespace walfs

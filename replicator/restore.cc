@@ -65,17 +65,9 @@ class Worker {
   }
 
   Result<Bytes> fetch(const Job& job) {
-    if (job.is_chunk) {
-      const ChunkRef& chunk = routed_.plan.chunks[job.object];
-      const std::string key = chunk_key(chunk.digest);
-      WALFS_ASSIGN(const Bytes object, store_.get(key, kChunkSizeMax * 2));
-      return decode_chunk(key, chunk, object);
-    }
-    const auto& frame = routed_.indexes[job.segment].frames[job.object];
-    const StoredObject& segment = routed_.route.segments[job.segment];
-    const std::string key = segment_key(segment.range, segment.level);
-    WALFS_ASSIGN(const Bytes stored, store_.get_range(key, {frame.offset, frame.stored_size}));
-    return decode_frame(key, frame, stored);
+    if (job.is_chunk) return load_chunk(store_, routed_.plan.chunks[job.object]);
+    return load_frame(store_, routed_.route.segments[job.segment],
+                      routed_.indexes[job.segment].frames[job.object]);
   }
 
   // Whether an earlier restore has written what the object gives; then it counts as done.

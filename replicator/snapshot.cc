@@ -11,7 +11,6 @@ constexpr std::string_view kChunkMagic = "walfschk";
 constexpr uint16_t kSnapshotVersion = 1;
 constexpr int kSnapshotCompression = 3;
 constexpr uint64_t kPayloadMax = uint64_t{4} << 30;
-constexpr size_t kSnapshotHeaderSize = 60;
 constexpr size_t kChunkHeaderSize = 20;
 
 Error newer(const std::string& name) {
@@ -133,26 +132,50 @@ Bytes encode_snapshot(const Snapshot& snapshot) {
   return out.take();
 }
 
-Result<Snapshot> decode_snapshot(const std::string& name, ByteView object) {
+namespace {
+
+struct SnapshotHeader {
+  PositionRange range;
+  int64_t time_ns = 0;
+  uint64_t raw_size = 0;
+  uint64_t payload_hash = 0;
+};
+
+Result<SnapshotHeader> decode_header(const std::string& name, ByteView object) {
   if (object.size() < kSnapshotHeaderSize) return damaged(name, "it is too short");
   ByteReader in(object);
   if (as_text(in.bytes(8)) != kSnapshotMagic)
     return damaged(name, "it does not begin as a snapshot does");
   if (in.u16() != kSnapshotVersion || in.u16() != 0) return newer(name);
-  Snapshot snapshot;
-  snapshot.range.first = Position{in.u64()};
-  snapshot.range.last = Position{in.u64()};
-  snapshot.time_ns = static_cast<int64_t>(in.u64());
-  const uint64_t raw_size = in.u64();
-  const uint64_t payload_hash = in.u64();
+  SnapshotHeader header;
+  header.range.first = Position{in.u64()};
+  header.range.last = Position{in.u64()};
+  header.time_ns = static_cast<int64_t>(in.u64());
+  header.raw_size = in.u64();
+  header.payload_hash = in.u64();
   if (in.u64() != stored_hash(object.first(kSnapshotHeaderSize - 8))) {
     return damaged(name, "its header fails its checksum");
   }
+  return header;
+}
+
+}  // namespace
+
+Result<int64_t> decode_snapshot_time(const std::string& name, ByteView header) {
+  WALFS_ASSIGN(const SnapshotHeader decoded, decode_header(name, header));
+  return decoded.time_ns;
+}
+
+Result<Snapshot> decode_snapshot(const std::string& name, ByteView object) {
+  WALFS_ASSIGN(const SnapshotHeader header, decode_header(name, object));
   const ByteView stored = object.subspan(kSnapshotHeaderSize);
-  if (raw_size > kPayloadMax || stored_hash(stored) != payload_hash) {
+  if (header.raw_size > kPayloadMax || stored_hash(stored) != header.payload_hash) {
     return damaged(name, "its content fails its checksum");
   }
-  WALFS_ASSIGN(const Bytes raw, decompress(name, stored, raw_size));
+  WALFS_ASSIGN(const Bytes raw, decompress(name, stored, header.raw_size));
+  Snapshot snapshot;
+  snapshot.range = header.range;
+  snapshot.time_ns = header.time_ns;
   ByteReader payload(raw);
   decode_payload(payload, snapshot);
   if (!payload.ok()) return damaged(name, "its content contradicts itself");

@@ -52,6 +52,9 @@ struct Snapshot {
 
 Bytes encode_snapshot(const Snapshot& snapshot);
 Result<Snapshot> decode_snapshot(const std::string& name, ByteView object);
+// Of the first kSnapshotHeaderSize bytes.
+inline constexpr size_t kSnapshotHeaderSize = 60;
+Result<int64_t> decode_snapshot_time(const std::string& name, ByteView header);
 
 // A chunk's object: header and compressed content. The key is the content's SHA-256.
 Bytes encode_chunk(ByteView content);
