@@ -1,76 +1,30 @@
 #include "replicator/compactor.h"
 
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
-#include <chrono>
 #include <map>
-#include <random>
 #include <utility>
 
 #include "replicator/join.h"
 #include "replicator/time.h"
 
 namespace walfs {
-namespace {
 
-using std::chrono::milliseconds;
-
-constexpr int64_t kRoundBackoffMinMs = 1000;
-constexpr int64_t kRoundBackoffMaxMs = 300'000;
-
-}  // namespace
-
-Compactor::Compactor(Store& store, std::string scratch, CompactionPolicy policy, Drive drive)
+Compactor::Compactor(Store& store, std::string scratch, const std::atomic<bool>& stopping,
+                     CompactionPolicy policy)
     : store_(store),
       scratch_(std::move(scratch)),
-      policy_(std::move(policy)),
-      outage_("compaction of " + store.describe()) {
-  if (drive == Drive::kThread) thread_ = std::thread([this] { run(); });
-}
-
-Compactor::~Compactor() {
-  stop();
-}
+      stopping_(stopping),
+      policy_(std::move(policy)) {}
 
 void Compactor::add(PositionRange range, uint64_t size) {
   const std::scoped_lock lock(mutex_);
   new_.push_back({{range, size, 0}, steady_ns()});
-  changed_.notify_all();
 }
 
-void Compactor::stop() {
-  {
-    const std::scoped_lock lock(mutex_);
-    stopping_ = true;
-    changed_.notify_all();
-  }
-  if (thread_.joinable()) thread_.join();
-}
-
-void Compactor::run() {
-  std::minstd_rand random(static_cast<unsigned>(steady_ns()));
-  int64_t backoff_ms = kRoundBackoffMinMs;
-  while (true) {
-    {
-      std::unique_lock lock(mutex_);
-      changed_.wait(lock, [&] { return stopping_ || !new_.empty(); });
-    }
-    Result<bool> done = true;
-    while (!stopping_ && done.ok() && *done) done = step();
-    if (stopping_) return;
-    const auto line =
-        done.ok() ? outage_.succeeded("", steady_ns()) : outage_.failed(done.error(), steady_ns());
-    if (line) spdlog::log(done.ok() ? spdlog::level::info : spdlog::level::warn, "{}", *line);
-    if (done.ok()) {
-      backoff_ms = kRoundBackoffMinMs;
-      continue;
-    }
-    std::unique_lock lock(mutex_);
-    const auto pause = milliseconds(1 + random() % static_cast<uint64_t>(backoff_ms));
-    changed_.wait_for(lock, pause, [&] { return stopping_.load(); });
-    backoff_ms = std::min(backoff_ms * 2, kRoundBackoffMaxMs);
-  }
+void Compactor::forget_until(Position position) {
+  const auto is_gone = [&](const StoredObject& segment) { return segment.range.last <= position; };
+  std::erase_if(pieces_, [&](const LogPiece& piece) { return is_gone(piece.segment); });
+  std::erase_if(replaced_, [&](const Replaced& replaced) { return is_gone(replaced.segment); });
 }
 
 Result<bool> Compactor::step() {

@@ -15,7 +15,7 @@ Result<std::vector<StoredObject>> list_segments(Store& store, std::string_view p
   std::vector<StoredObject> segments;
   WALFS_TRY(for_each_object(store, std::string(prefix), after, [&](const ObjectInfo& object) {
     if (const auto key = parse_segment_key(object.key))
-      segments.push_back({key->range, object.size, key->level});
+      segments.push_back({key->range, object.size, key->level, object.modified_ns});
     return true;
   }));
   std::stable_sort(segments.begin(), segments.end(),
@@ -28,7 +28,7 @@ Result<std::vector<StoredObject>> list_snapshots(Store& store) {
   std::vector<StoredObject> snapshots;
   WALFS_TRY(for_each_object(store, std::string(kSnapshotPrefix), "", [&](const ObjectInfo& object) {
     if (const auto range = parse_snapshot_key(object.key))
-      snapshots.push_back({*range, object.size});
+      snapshots.push_back({*range, object.size, 0, object.modified_ns});
     return true;
   }));
   std::stable_sort(snapshots.begin(), snapshots.end(),

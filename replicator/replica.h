@@ -17,7 +17,8 @@ namespace walfs {
 struct StoredObject {
   PositionRange range;
   uint64_t size = 0;
-  unsigned level = 0;  // Of a segment.
+  unsigned level = 0;       // Of a segment.
+  int64_t modified_ns = 0;  // By the store's clock; 0 if it is not known.
 };
 
 // The listing of a replica. Everything in it is a name; nothing was read yet but the epochs.

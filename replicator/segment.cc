@@ -280,7 +280,8 @@ Result<SegmentIndex> read_segment_index(const std::string& name, uint64_t object
   WALFS_ASSIGN(const Bytes trailer_bytes,
                read(object_size - kSegmentTrailerSize, kSegmentTrailerSize));
   ByteReader in(header);
-  if (as_text(in.bytes(8)) != kSegmentMagic) return damaged(name, "it does not begin as a segment does");
+  if (as_text(in.bytes(8)) != kSegmentMagic)
+    return damaged(name, "it does not begin as a segment does");
   const uint16_t version = in.u16();
   const uint16_t flags = in.u16();
   if (version != kSegmentVersion || (flags & ~(kHasPartialPoints | kIsThinned)) != 0) {

@@ -130,6 +130,7 @@ Result<Position> last_in_store(Store& store) {
   WALFS_ASSIGN(const ReplicaListing replica, list_replica(store));
   Position last;
   for (const StoredObject& segment : replica.segments) last = std::max(last, segment.range.last);
+  for (const StoredObject& snapshot : replica.snapshots) last = std::max(last, snapshot.range.last);
   return last;
 }
 

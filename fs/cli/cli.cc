@@ -41,6 +41,18 @@ CLI::Validator duration_ms() {
       "DURATION");
 }
 
+CLI::Validator retention_ms() {
+  return CLI::Validator(
+      [](std::string& text) -> std::string {
+        const int64_t ms = parse_retention_ms(text);
+        if (ms < 0)
+          return "\"" + text + "\" is not a time of an hour or more; write 12h, 7d or forever";
+        text = std::to_string(ms);
+        return {};
+      },
+      "DURATION");
+}
+
 // Sizes likewise: 64KiB, 512MiB, 1GiB. Hands on bytes.
 CLI::Validator size_bytes() {
   return CLI::Validator(
@@ -135,6 +147,17 @@ CLI::App* add_mount(CLI::App& app, Arguments& arguments) {
       ->transform(size_bytes())
       ->default_str("1GiB")
       ->check(CLI::Range(kSpoolLimitMin, kSpoolLimitMax));
+  command
+      ->add_option("--snapshot-interval", options.snapshot_interval_ms,
+                   "How often a snapshot is written of what has changed")
+      ->transform(duration_ms())
+      ->default_str("24h")
+      ->check(CLI::Range(kSnapshotIntervalMinMs, kSnapshotIntervalMaxMs));
+  command
+      ->add_option("--retention", options.retention_ms,
+                   "How long every point can be restored; or forever")
+      ->transform(retention_ms())
+      ->default_str("7d");
   command->add_option("--threads", options.threads, "Threads that serve requests")
       ->check(CLI::Range(1, 32));
   command

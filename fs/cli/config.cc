@@ -24,6 +24,23 @@ Status set_duration(const std::string& path, const std::string& name, const toml
   return {};
 }
 
+Status set_retention(const std::string& path, const toml::node& value, int64_t& target) {
+  const auto text = value.value<std::string>();
+  const int64_t ms = text ? parse_retention_ms(*text) : -1;
+  if (ms < 0) return wrong(path, "retention takes an hour or more, such as \"7d\", or \"forever\"");
+  target = ms;
+  return {};
+}
+
+Status set_snapshot_interval(const std::string& path, const toml::node& value, int64_t& target) {
+  int64_t ms = 0;
+  WALFS_TRY(set_duration(path, "snapshot-interval", value, ms));
+  if (ms < kSnapshotIntervalMinMs || ms > kSnapshotIntervalMaxMs)
+    return wrong(path, "snapshot-interval takes a minute or more, such as \"24h\"");
+  target = ms;
+  return {};
+}
+
 Status set_text(const std::string& path, const std::string& name, const toml::node& value,
                 std::string& target) {
   const auto text = value.value<std::string>();
@@ -69,6 +86,9 @@ Status set_option(const std::string& path, const std::string& name, const toml::
   if (name == "sync-policy") return set_text(path, name, value, options.sync_policy);
   if (name == "sync-timeout") return set_duration(path, name, value, options.sync_timeout_ms);
   if (name == "spool-limit") return set_size(path, name, value, options.spool_limit);
+  if (name == "snapshot-interval")
+    return set_snapshot_interval(path, value, options.snapshot_interval_ms);
+  if (name == "retention") return set_retention(path, value, options.retention_ms);
   if (name == "threads") return set_number(path, name, value, 32, options.threads);
   return wrong(path, "there is no option \"" + name + "\"");
 }
@@ -85,7 +105,15 @@ int64_t parse_duration_ms(const std::string& text) {
   if (unit.empty() || unit == "s") return static_cast<int64_t>(number * 1000);
   if (unit == "m") return static_cast<int64_t>(number * 60000);
   if (unit == "h") return static_cast<int64_t>(number * 3600000);
+  if (unit == "d") return static_cast<int64_t>(number * 86400000);
   return -1;
+}
+
+int64_t parse_retention_ms(const std::string& text) {
+  constexpr int64_t kHourMs = 3'600'000;
+  if (text == "forever") return 0;
+  const int64_t ms = parse_duration_ms(text);
+  return ms >= kHourMs ? ms : -1;
 }
 
 Status apply_config(const std::string& path, const CLI::App& command, MountOptions& options) {

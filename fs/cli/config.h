@@ -19,7 +19,14 @@ Status apply_config(const std::string& path, const CLI::App& command, MountOptio
 // The highest --max-request-rate.
 constexpr int kRequestRateMax = 10000;
 
-// 250ms, 5s, 2m, 1h, or a number of seconds; -1 for anything else.
+// 250ms, 5s, 2m, 1h, 7d, or a number of seconds; -1 for anything else.
 int64_t parse_duration_ms(const std::string& text);
+// What --retention takes: a duration of an hour at least, or "forever", which is 0; -1 for anything
+// else.
+int64_t parse_retention_ms(const std::string& text);
+
+// The shortest --snapshot-interval.
+constexpr int64_t kSnapshotIntervalMinMs = 60'000;
+constexpr int64_t kSnapshotIntervalMaxMs = int64_t{366} * 24 * 3600 * 1000;
 
 }  // namespace walfs

@@ -3,16 +3,17 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <spdlog/spdlog.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <cstdio>
 #include <thread>
 #include <vector>
 
 #include "fs/mount/kept_descriptors.h"
+#include "fs/mount/proc_path.h"
 #include "fs/mount/request.h"
 
 namespace walfs {
@@ -23,16 +24,12 @@ constexpr int kRoomWaitMs = 1000;
 }  // namespace
 
 int reopen(int path_fd, int flags) {
-  char path[32];
-  std::snprintf(path, sizeof path, "/proc/self/fd/%d", path_fd);
-  return ::open(path, flags | O_CLOEXEC | O_NONBLOCK);
+  return ::open(ProcPath(path_fd).text, flags | O_CLOEXEC | O_NONBLOCK);
 }
 
 std::string path_of_descriptor(int fd) {
-  char alias[32];
-  std::snprintf(alias, sizeof alias, "/proc/self/fd/%d", fd);
   char path[PATH_MAX];
-  const ssize_t size = readlink(alias, path, sizeof path);
+  const ssize_t size = readlink(ProcPath(fd).text, path, sizeof path);
   return {path, static_cast<size_t>(std::max<ssize_t>(size, 0))};
 }
 
@@ -90,6 +87,20 @@ std::shared_ptr<const DataFile> Node::data_or_open(bool for_writing) const {
   return open_data(for_writing);
 }
 
+void Node::mtime_given(const timespec& mtime) {
+  std::lock_guard lock(mutex_);
+  mtime_ = mtime;
+  mtime_moved_ = false;
+}
+
+void Node::put_mtime_back() {
+  if (!mtime_moved_.exchange(false)) return;
+  std::lock_guard lock(mutex_);
+  if (!mtime_) return;
+  const timespec times[2] = {{0, UTIME_OMIT}, *mtime_};
+  utimensat(AT_FDCWD, ProcPath(path_fd()).text, times, 0);
+}
+
 void Node::set_place(NodeId parent, std::string name) {
   std::lock_guard lock(mutex_);
   parent_ = parent;
@@ -141,6 +152,7 @@ void NodeTable::adopt(const NodeRecord& record) {
   const std::string path = named ? full.substr(root_path.size()) : "";
   auto node = std::make_shared<Node>(record.id, std::move(fd), attributes);
   node->lookups_ = record.lookups;
+  node->mtime_.reset();  // The server that died knew it.
   node->handles_ = static_cast<int>(record.handles);
   if (node->handles_ > 0) node->data_ = node->open_data(false);
   node->tracked_ = observer_.attach_again(node->path_fd(), attributes, path, record.writers);

@@ -66,6 +66,7 @@ int Operations::truncate(Node& node, uint64_t size, bool clear_suid_sgid) {
   observer_.before_truncate(node.tracked(), size);
   if (ftruncate(data->fd.get(), static_cast<off_t>(size)) != 0) return errno;
   if (clear_suid_sgid) clear_suid_sgid_bits(data->fd.get());
+  node.mtime_moved();
   observer_.truncated(node.tracked(), size);
   node.sync_ahead().changed();
   return 0;
@@ -92,6 +93,7 @@ int Operations::change_mode_owner_times(Node& node, const AttributeChange& chang
                                chosen_time(valid, Change::kMtime, Change::kMtimeNow, change.mtime)};
     // The magic link leads to the inode itself, also when that is a symlink.
     if (utimensat(AT_FDCWD, ProcPath(node.path_fd()).text, times, 0) != 0) return errno;
+    if ((valid & Change::kMtime) != 0) node.mtime_given(change.mtime);
   }
   return 0;
 }

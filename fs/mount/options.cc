@@ -25,6 +25,8 @@ void for_each_field(Options& options, Visitor&& visit) {
   visit("sync_policy", options.sync_policy);
   visit("sync_timeout_ms", options.sync_timeout_ms);
   visit("spool_limit", options.spool_limit);
+  visit("snapshot_interval_ms", options.snapshot_interval_ms);
+  visit("retention_ms", options.retention_ms);
   visit("threads", options.threads);
   visit("spin_us", options.spin_us);
   visit("realtime", options.realtime);

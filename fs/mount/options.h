@@ -24,9 +24,11 @@ struct MountOptions {
   std::string sync_policy = "wait";    // Or "fail", "degrade": after sync_timeout_ms.
   int64_t sync_timeout_ms = 30000;
   int64_t spool_limit = int64_t{1} << 30;  // Bytes that may wait for the store.
-  int threads = 8;                         // That serve requests.
-  int64_t spin_us = 0;                     // How long an idle thread polls before it sleeps.
-  bool realtime = true;                    // Requests are served before other processes run.
+  int64_t snapshot_interval_ms = int64_t{24} * 3600 * 1000;
+  int64_t retention_ms = int64_t{7} * 24 * 3600 * 1000;  // 0: all points are kept.
+  int threads = 8;                                       // That serve requests.
+  int64_t spin_us = 0;   // How long an idle thread polls before it sleeps.
+  bool realtime = true;  // Requests are served before other processes run.
   bool foreground = false;
   std::string log_file;  // Empty: standard error in the foreground, else .walfs/walfs.log.
   std::string log_format = "text";  // Or "json".

@@ -31,6 +31,7 @@ constexpr uint32_t kOpcodes = 64;
 // A request that every server dies of must not keep the mount from being served.
 constexpr uint32_t kAttemptsMax = 4;
 constexpr std::chrono::seconds kReplayMax(2);
+constexpr std::chrono::milliseconds kAloneMax(500);
 // FUSE_NOTIFY_RESEND and the flag that says the kernel has it; in <linux/fuse.h> since Linux 6.9.
 constexpr int kNotifyResend = 7;
 constexpr uint32_t kHasResend = 1U << 7;  // In flags2.
@@ -81,7 +82,7 @@ class FuseSession : public Session {
   fuse_session* session_ = nullptr;
   std::mutex replay_mutex_;
   std::condition_variable replay_changed_;
-  std::mutex suspects_mutex_;
+  std::timed_mutex suspects_mutex_;
   int replaying_ = 0;          // Threads that do what a server that died has left.
   bool serves_early_ = false;  // One of them goes on with new requests while others still do.
   ReaderGate gate_;
@@ -335,8 +336,9 @@ void FuseSession::replay_slot(RequestSlot& slot) {
   const bool reply_kept = slot.state == SlotState::kReplying;
   size_t size = RequestJournal::size_of_left(slot);
   // Once a server has died of what it did again, each is done alone: only one of them is to blame.
+  // Not for ever: one may wait for what another does.
   std::unique_lock alone(suspects_mutex_, std::defer_lock);
-  if (size != 0 && slot.attempts != 0) alone.lock();
+  if (size != 0 && slot.attempts != 0) static_cast<void>(alone.try_lock_for(kAloneMax));
   if (reply_kept || size != 0) journal_.state().replayed.fetch_add(1, std::memory_order_relaxed);
   if (size != 0 && ++slot.attempts > kAttemptsMax) {
     fuse_in_header header;

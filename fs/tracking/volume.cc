@@ -90,11 +90,14 @@ Status Volume::open_state(const ServerContext& context) {
   writer_ = std::move(state.writer);
   log_ = std::make_unique<Log>(*catalog_, state_path_ + "/spool", writer_->start);
   log_->on_sealed([this](PositionRange segment) { uploader_->add(segment); });
-  CompactionPolicy policy;
-  policy.size_max = std::min(policy.size_max, part_bytes());  // It needs as much room on the disk.
-  compactor_ = std::make_unique<Compactor>(*store_, state_path_ + "/spool", std::move(policy));
+  UpkeepPolicy policy;
+  // It needs as much room on the disk.
+  policy.compaction.size_max = std::min(policy.compaction.size_max, part_bytes());
+  policy.snapshots.interval_ns = context.options.snapshot_interval_ms * kNsPerMs;
+  policy.retention.keep_ns = context.options.retention_ms * kNsPerMs;
+  upkeep_ = std::make_unique<Upkeep>(*store_, state_path_ + "/spool", std::move(policy));
   uploader_->on_uploaded(
-      [this](PositionRange segment, uint64_t size) { compactor_->add(segment, size); });
+      [this](PositionRange segment, uint64_t size) { upkeep_->add(segment, size); });
   snapshot_done_ = !writer_->fresh;
   return {};
 }
@@ -409,7 +412,7 @@ Status Volume::finish(int64_t timeout_ms, bool all_served) {
   if (gate_) gate_->stop();
   if (chunks_) chunks_->stop();
   uploader_->stop();
-  compactor_->stop();
+  upkeep_->stop();
   if (cut_thread_.joinable()) cut_thread_.join();
   if (scan_thread_.joinable()) scan_thread_.join();
   static_cast<void>(catalog_->note_uploaded(uploader_->status().uploaded).ok());

@@ -28,8 +28,8 @@
 #include "fs/tracking/tracker.h"
 #include "replicator/catalog.h"
 #include "replicator/chunk_uploader.h"
-#include "replicator/compactor.h"
 #include "replicator/log.h"
+#include "replicator/upkeep.h"
 #include "replicator/uploader.h"
 #include "replicator/writer.h"
 
@@ -108,7 +108,7 @@ class Volume final : public ServerHooks {
   std::unique_ptr<Catalog> catalog_;
   std::optional<WriterStart> writer_;
   std::unique_ptr<Log> log_;
-  std::unique_ptr<Compactor> compactor_;
+  std::unique_ptr<Upkeep> upkeep_;
   std::unique_ptr<Uploader> uploader_;
   std::unique_ptr<Tracker> tracker_;
   std::unique_ptr<LogReader> log_reader_;

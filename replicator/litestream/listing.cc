@@ -54,16 +54,17 @@ Result<ReplicaKind> recognise_replica(Store& store) {
 
 Result<std::vector<Generation>> list_generations(Store& store) {
   std::map<std::string, Generation> found;
-  WALFS_TRY(for_each_object(store, std::string(kGenerationsPrefix), "", [&](const ObjectInfo& object) {
-    const auto name = parse_object_name(object.key);
-    if (!name) return true;
-    Generation& generation = found[name->generation];
-    generation.name = name->generation;
-    auto& objects = name->is_snapshot ? generation.snapshots : generation.pieces;
-    objects.push_back(
-        {object.key, object.size, round_up_to_ms(object.modified_ns), name->index, name->offset});
-    return true;
-  }));
+  WALFS_TRY(
+      for_each_object(store, std::string(kGenerationsPrefix), "", [&](const ObjectInfo& object) {
+        const auto name = parse_object_name(object.key);
+        if (!name) return true;
+        Generation& generation = found[name->generation];
+        generation.name = name->generation;
+        auto& objects = name->is_snapshot ? generation.snapshots : generation.pieces;
+        objects.push_back({object.key, object.size, round_up_to_ms(object.modified_ns), name->index,
+                           name->offset});
+        return true;
+      }));
   std::vector<Generation> generations;
   for (auto& [name, generation] : found) {
     // Offsets have eight digits or more, so that the order of the keys is not always theirs.

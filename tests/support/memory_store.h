@@ -5,6 +5,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "replicator/stores/store.h"
+#include "replicator/time.h"
 
 namespace walfs::test {
 
@@ -109,6 +111,8 @@ class MemoryStore : public Store {
     const std::scoped_lock lock(mutex_);
     times_[key] = modified_ns;
   }
+  // From now on a list says of what is put when that was, by the clock of now_ns().
+  void tell_times() { tells_times_ = true; }
   void erase_object(const std::string& key) {
     const std::scoped_lock lock(mutex_);
     objects_.erase(key);
@@ -133,6 +137,7 @@ class MemoryStore : public Store {
       return Error{Errc::kConflict, key + " is there already"};
     }
     objects_[key] = std::move(bytes);
+    if (tells_times_) times_[key] = now_ns();
     if (fault) return failed(*fault, key);
     return {};
   }
@@ -161,9 +166,11 @@ class MemoryStore : public Store {
     if (const auto fault = begin({Call::kList, prefix, {}})) return failed(*fault, prefix);
     const std::scoped_lock lock(mutex_);
     std::vector<ObjectInfo> found;
-    for (const auto& [key, bytes] : objects_) {
-      if (found.size() == limit) break;
-      if (!key.starts_with(prefix) || key <= after) continue;
+    const std::string& begin = std::max(prefix, after);
+    for (auto object = objects_.lower_bound(begin); object != objects_.end(); ++object) {
+      const auto& [key, bytes] = *object;
+      if (found.size() == limit || !key.starts_with(prefix)) break;
+      if (key <= after) continue;
       const auto time = times_.find(key);
       found.push_back({key, bytes.size(), time != times_.end() ? time->second : 0});
     }
@@ -223,6 +230,7 @@ class MemoryStore : public Store {
   std::condition_variable changed_;
   bool blocked_ = false;
   bool ignores_conditions_ = false;
+  bool tells_times_ = false;
   std::atomic<bool> has_conditions_{true};
   std::vector<Fault> faults_;
   std::vector<Request> requests_;

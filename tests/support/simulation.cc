@@ -159,7 +159,7 @@ void Simulation::upload() {
 }
 
 void Simulation::compact(TrackedDirectory& directory) {
-  const Result<bool> done = directory.compactor().step();
+  const Result<bool> done = directory.upkeep().step();
   if (done.ok() && !*done) return;
   tell(std::string("compaction: ") + (done.ok() ? "done" : done.error().message));
   compactions_ += done.ok() ? 1 : 0;

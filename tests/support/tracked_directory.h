@@ -20,10 +20,10 @@
 #include "fs/tracking/tracker.h"
 #include "fs/tracking/tree_scan.h"
 #include "replicator/claims.h"
-#include "replicator/compactor.h"
 #include "replicator/history.h"
 #include "replicator/restore.h"
 #include "replicator/time.h"
+#include "replicator/upkeep.h"
 #include "replicator/uploader.h"
 #include "replicator/writer.h"
 #include "tests/support/memory_store.h"
@@ -304,7 +304,7 @@ class TrackedDirectory {
   const std::optional<Error>& log_error() const { return log_error_; }
   const std::optional<Error>& unreadable() const { return unreadable_; }
   Uploader& uploader() { return *uploader_; }
-  Compactor& compactor() { return *compactor_; }
+  Upkeep& upkeep() { return *upkeep_; }
   bool running() const { return writer_ && uploader_ != nullptr; }
   bool first_upload_done() const { return !snapshot_wanted_; }
   bool snapshot_waits() const { return snapshot_.has_value(); }
@@ -334,10 +334,9 @@ class TrackedDirectory {
         uploads_, spool(), writer_->epoch, writer_->fencing, writer_->uploaded,
         [this] { return note_claimed(*catalog_, spool()); },
         options_.uploads != nullptr ? Uploader::Drive::kSteps : Uploader::Drive::kThread);
-    compactor_ = std::make_unique<Compactor>(uploads_, spool(), compaction_policy(),
-                                             Compactor::Drive::kSteps);
+    upkeep_ = std::make_unique<Upkeep>(uploads_, spool(), upkeep_policy(), Upkeep::Drive::kSteps);
     uploader_->on_uploaded(
-        [this](PositionRange range, uint64_t size) { compactor_->add(range, size); });
+        [this](PositionRange range, uint64_t size) { upkeep_->add(range, size); });
     uploader_->prove_log_from(writer_->proven);
     for (const PositionRange& segment : writer_->spooled) uploader_->add(segment);
     log_->on_sealed([this](PositionRange segment) { uploader_->add(segment); });
@@ -378,12 +377,16 @@ class TrackedDirectory {
     }
     return {};
   }
-  // As in a year of which a simulation has some seconds.
-  static CompactionPolicy compaction_policy() {
+  // As in a year of which a simulation has some seconds. All points are kept, to be compared.
+  static UpkeepPolicy upkeep_policy() {
     constexpr int64_t kMs = 1'000'000;
-    CompactionPolicy policy;
-    policy.levels = {{20 * kMs, 2}, {100 * kMs, 2}, {1000 * kMs, 2}};
-    policy.grace_ns = 50 * kMs;
+    UpkeepPolicy policy;
+    policy.compaction.levels = {{20 * kMs, 2}, {100 * kMs, 2}, {1000 * kMs, 2}};
+    policy.compaction.grace_ns = 50 * kMs;
+    policy.snapshots.interval_ns = 40 * kMs;
+    policy.snapshots.log_size_min = 20'000;
+    policy.retention.keep_ns = 0;
+    policy.retention.chunk_grace_ns = 100 * kMs;
     return policy;
   }
   void end_server() {
@@ -392,7 +395,7 @@ class TrackedDirectory {
     heads_.reset();
     tracker_.reset();
     uploader_.reset();
-    compactor_.reset();
+    upkeep_.reset();
     log_.reset();
     catalog_.reset();
     root_fd_.reset();
@@ -437,7 +440,7 @@ class TrackedDirectory {
   std::unique_ptr<Catalog> catalog_;
   std::optional<WriterStart> writer_;
   std::unique_ptr<Log> log_;
-  std::unique_ptr<Compactor> compactor_;
+  std::unique_ptr<Upkeep> upkeep_;
   std::unique_ptr<Uploader> uploader_;
   std::unique_ptr<Tracker> tracker_;
   std::unique_ptr<HeadReader> heads_;

@@ -28,10 +28,7 @@ class CompactorTest : public ::testing::Test {
   }
   static Position at(uint64_t sequence) { return Position::of(1, sequence); }
   // The next process.
-  void begin() {
-    compactor_ = std::make_unique<Compactor>(store_, scratch_.path(), CompactionPolicy(),
-                                             Compactor::Drive::kSteps);
-  }
+  void begin() { compactor_ = std::make_unique<Compactor>(store_, scratch_.path(), stopping_); }
   void upload() {
     const Position before = builder_.last();
     for (size_t i = builder_.log().below(3) + 1; i > 0; --i) builder_.add();
@@ -74,6 +71,7 @@ class CompactorTest : public ::testing::Test {
   }
 
   test::SimulatedClock clock_;
+  std::atomic<bool> stopping_{false};
   test::ScratchDirectory scratch_;
   test::MemoryStore store_;
   test::ReplicaBuilder builder_{store_, 7};

@@ -1,0 +1,204 @@
+// A writer's replica over a long time. An hour takes a second here, and so on.
+#include "replicator/upkeep.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "replicator/history.h"
+#include "replicator/restore.h"
+#include "replicator/verify.h"
+#include "tests/support/replica_builder.h"
+#include "tests/support/restored_model.h"
+#include "tests/support/scratch_directory.h"
+#include "tests/support/simulated_store.h"
+
+namespace walfs {
+namespace {
+
+using test::Call;
+using ::testing::IsEmpty;
+
+constexpr int64_t kHour = 1'000'000'000;
+constexpr uint64_t kDayHours = 24;
+constexpr uint64_t kKeptHours = 7 * kDayHours;
+
+UpkeepPolicy policy() {
+  UpkeepPolicy policy;
+  policy.compaction.levels = {{4 * kHour, 2}, {12 * kHour, 2}, {48 * kHour, 2}};
+  policy.compaction.grace_ns = kHour;
+  policy.snapshots.interval_ns = 24 * kHour;
+  policy.retention.keep_ns = static_cast<int64_t>(kKeptHours) * kHour;
+  policy.retention.grace_ns = kHour;
+  policy.retention.chunk_grace_ns = 24 * kHour;
+  return policy;
+}
+
+class UpkeepTest : public ::testing::Test {
+ protected:
+  UpkeepTest() {
+    store_.tell_times();
+    builder_.add();
+    builder_.seal();
+    builder_.put_snapshot(Position::of(1, 0), builder_.last());
+    begin();
+  }
+  // The next process.
+  void begin(const UpkeepPolicy& chosen = policy()) {
+    upkeep_ = std::make_unique<Upkeep>(store_, scratch_.path(), chosen, Upkeep::Drive::kSteps);
+  }
+  // A point, its upload, and an hour.
+  void pass_hour() {
+    builder_.add();
+    builder_.seal();
+    const PositionRange range{builder_.last(), builder_.last()};
+    store_.set_time(segment_key(range), now_ns());
+    upkeep_->add(range, store_.head(segment_key(range))->size);
+    clock_.advance_ms(1000);
+  }
+  Status work() {
+    while (true) {
+      const Result<bool> done = upkeep_->step();
+      if (!done.ok()) return done.error();
+      if (!*done) return {};
+    }
+  }
+  void live(uint64_t hours) {
+    for (uint64_t hour = 0; hour < hours; ++hour) {
+      pass_hour();
+      const Status worked = work();
+      ASSERT_TRUE(worked.ok()) << worked.error().message;
+    }
+  }
+  void expect_point(Position position) {
+    test::ScratchDirectory place;
+    RestoreOptions options;
+    options.target.position = position;
+    const auto report = restore(store_, place.path() + "/restored", options);
+    ASSERT_TRUE(report.ok()) << report.error().message;
+    expect_tree(builder_.state(position), kRootId, place.path() + "/restored");
+  }
+  // Of the last seven days each point can be restored.
+  void expect_kept() {
+    const uint64_t newest = builder_.last().sequence();
+    const uint64_t oldest = newest > kKeptHours ? newest - kKeptHours : 1;
+    for (uint64_t sequence = oldest; sequence <= newest; sequence += 41)
+      expect_point(Position::of(1, sequence));
+    expect_point(builder_.last());
+  }
+  std::set<std::string> needed_chunks() {
+    std::set<std::string> needed;
+    const auto objects = store_.objects();
+    for (const std::string& key : store_.keys("snapshots/")) {
+      const auto snapshot = decode_snapshot(key, objects.at(key));
+      EXPECT_TRUE(snapshot.ok());
+      for (const ChunkRef& chunk : snapshot->chunks) needed.insert(chunk_key(chunk.digest));
+    }
+    return needed;
+  }
+
+  test::SimulatedClock clock_;
+  test::ScratchDirectory scratch_;
+  test::MemoryStore store_;
+  test::ReplicaBuilder builder_{store_, 11};
+  std::unique_ptr<Upkeep> upkeep_;
+};
+
+TEST_F(UpkeepTest, KeepsEachPointOfSevenDaysAndNotMuchMoreForALongTime) {
+  for (int month = 0; month < 2; ++month) {
+    live(30 * kDayHours);
+    expect_kept();
+    EXPECT_LE(store_.keys("snapshots/").size(), 10U);
+    EXPECT_LE(store_.keys("log/").size(), 60U);
+    EXPECT_LE(store_.keys("chunks/").size(), needed_chunks().size() + 4);
+    const auto history = read_history(store_);
+    ASSERT_TRUE(history.ok());
+    EXPECT_LE(history->points.size(), kKeptHours + 3 * kDayHours);
+  }
+  const auto report = verify_replica(store_);
+  ASSERT_TRUE(report.ok()) << report.error().message;
+  EXPECT_THAT(report->damaged, IsEmpty());
+}
+
+TEST_F(UpkeepTest, KeepsEverythingForever) {
+  UpkeepPolicy forever = policy();
+  forever.retention.keep_ns = 0;
+  begin(forever);
+  live(20 * kDayHours);
+  for (uint64_t sequence = 2; sequence <= builder_.last().sequence(); sequence += 31)
+    expect_point(Position::of(1, sequence));
+}
+
+TEST_F(UpkeepTest, AnIdleWriterAsksTheStoreForNothing) {
+  live(2 * kDayHours);
+  clock_.advance_ms(100'000);
+  ASSERT_TRUE(work().ok()) << "a snapshot of what came since the last one";
+  store_.forget_requests();
+  clock_.advance_ms(100'000);
+  ASSERT_TRUE(work().ok());
+  EXPECT_EQ(store_.requests().size(), 0U);
+}
+
+TEST_F(UpkeepTest, ADayTakesFewRequests) {
+  live(10 * kDayHours);
+  store_.forget_requests();
+  live(10 * kDayHours);
+  EXPECT_LE(store_.count(Call::kList), 10U * 16);
+  EXPECT_LE(store_.count(Call::kPut, "snapshots/"), 10U);
+  EXPECT_LE(store_.count(Call::kGet, "snapshots/"), 10U * 12);
+}
+
+// Any request may fail, or have its effect and no answer, and the process may die of it.
+TEST_F(UpkeepTest, LosesNoPointThatIsKeptAndLeavesNothingBehindWhereverItDies) {
+  live(9 * kDayHours);
+  for (int round = 0; round < 60; ++round) {
+    const auto call = std::vector{Call::kPut, Call::kRemove, Call::kGet, Call::kList}[round % 4];
+    const auto skip = static_cast<size_t>(round / 4 % 5);
+    for (uint64_t hour = 0; hour < kDayHours; ++hour) {
+      pass_hour();
+      store_.fail(call, Errc::kRetry, 1, skip, "", round % 3 == 0);
+      const Status worked = work();
+      store_.heal();
+      if (!worked.ok() && round % 2 == 0) begin();
+    }
+    if (round % 15 == 14) expect_kept();
+  }
+  live(10 * kDayHours);
+  expect_kept();
+  EXPECT_LE(store_.keys("snapshots/").size(), 10U);
+  EXPECT_LE(store_.keys("log/").size(), 60U);
+  EXPECT_LE(store_.keys("chunks/").size(), needed_chunks().size() + 4);
+}
+
+TEST_F(UpkeepTest, RemovesNothingOnceAnotherWriterHasTakenOver) {
+  live(10 * kDayHours);
+  const Epoch next = test::make_epoch(2, builder_.last(), /*fresh=*/false);
+  ASSERT_TRUE(claim_epoch(store_, next).ok());
+  store_.forget_requests();
+  live(10 * kDayHours);
+  EXPECT_EQ(store_.count(Call::kRemove, "snapshots/"), 0U);
+  EXPECT_EQ(store_.count(Call::kRemove, "chunks/"), 0U);
+}
+
+// A first upload that goes on for days has chunks that no snapshot names yet.
+TEST_F(UpkeepTest, RemovesNoChunkBeforeTheWriterHasASnapshot) {
+  const Epoch next = test::make_epoch(2, builder_.last(), /*fresh=*/true);
+  ASSERT_TRUE(claim_epoch(store_, next).ok());
+  store_.set_object("chunks/ab/abcd.chunk", Bytes(10, 1));
+  store_.set_time("chunks/ab/abcd.chunk", now_ns());
+  clock_.advance_ms(5000 * 24);
+  live(3 * kDayHours);
+  EXPECT_EQ(store_.count(Call::kRemove, "chunks/"), 0U);
+  EXPECT_EQ(store_.count(Call::kRemove, "snapshots/"), 0U);
+}
+
+TEST_F(UpkeepTest, WritesASnapshotEarlierIfTheLogGrows) {
+  UpkeepPolicy chosen = policy();
+  chosen.snapshots.interval_ns = 10'000 * kHour;
+  chosen.snapshots.log_size_min = 1;
+  begin(chosen);
+  live(2 * kDayHours);
+  EXPECT_GE(store_.keys("snapshots/").size(), 2U);
+}
+
+}  // namespace
+}  // namespace walfs
