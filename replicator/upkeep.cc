@@ -21,7 +21,7 @@ constexpr int64_t kRoundBackoffMaxMs = 300'000;
 
 Upkeep::Upkeep(Store& store, std::string scratch, UpkeepPolicy policy, Drive drive)
     : compactor_(store, scratch, stopping_, std::move(policy.compaction)),
-      snapshotter_(store, scratch, stopping_, policy.snapshots),
+      snapshotter_(store, std::move(scratch), stopping_, policy.snapshots),
       retention_(store, stopping_, policy.retention),
       outage_("upkeep of " + store.describe()) {
   if (drive == Drive::kThread) thread_ = std::thread([this] { run(); });
