@@ -66,11 +66,23 @@ std::vector<StoredObject> follow_log(const ReplicaListing& replica, const Positi
   return follow(replica, widest_segments(replica.segments), snapshot.first);
 }
 
+namespace {
+
+// A later writer went on from before it: nothing leads from there to what came then.
+bool is_replaced(const ReplicaListing& replica, const StoredObject& snapshot) {
+  return std::any_of(replica.epochs.begin(), replica.epochs.end(), [&](const Epoch& epoch) {
+    return epoch.number > snapshot.range.last.epoch() && epoch.parent < snapshot.range.last;
+  });
+}
+
+}  // namespace
+
 std::vector<Route> find_routes(const ReplicaListing& replica) {
   const std::vector<StoredObject> widest = widest_segments(replica.segments);
   std::vector<Route> routes;
   for (const StoredObject& snapshot : replica.snapshots) {
     if (find_epoch(replica, snapshot.range.first.epoch()) == nullptr) continue;
+    if (is_replaced(replica, snapshot)) continue;
     Route route{snapshot, follow(replica, widest, snapshot.range.first)};
     // The log must reach the point from which on the snapshot can be used.
     const Position reached =

@@ -23,20 +23,23 @@ int64_t newest_time(const ReplicaListing& listing) {
   return newest;
 }
 
+Position end_of(const Route& route) {
+  return route.segments.empty() ? route.snapshot.range.last : route.segments.back().range.last;
+}
+
 }  // namespace
 
-size_t oldest_kept(const std::vector<TimedSnapshot>& snapshots, int64_t now_ns,
-                   int64_t store_now_ns, const RetentionPolicy& policy) {
-  if (policy.keep_ns == 0) return 0;
-  const size_t newest_few = std::min(snapshots.size(), policy.snapshots_min);
-  for (size_t i = snapshots.size() - newest_few + (newest_few == 0 ? 0 : 1); i-- > 0;) {
+std::optional<size_t> oldest_needed(const std::vector<TimedSnapshot>& snapshots, int64_t now_ns,
+                                    int64_t store_now_ns, const RetentionPolicy& policy) {
+  if (policy.keep_ns == 0 || snapshots.size() < policy.snapshots_min) return std::nullopt;
+  for (size_t i = snapshots.size() - policy.snapshots_min + 1; i-- > 0;) {
     const TimedSnapshot& snapshot = snapshots[i];
     const bool old = now_ns - snapshot.time_ns >= policy.keep_ns + policy.grace_ns;
     const bool told = store_now_ns != 0 && snapshot.object.modified_ns != 0;
     const bool old_there = !told || store_now_ns - snapshot.object.modified_ns >= policy.keep_ns;
     if (old && old_there) return i;
   }
-  return 0;
+  return std::nullopt;
 }
 
 Retention::Retention(Store& store, const std::atomic<bool>& stopping, RetentionPolicy policy)
@@ -78,10 +81,14 @@ Result<bool> Retention::is_replaced() const {
   return next.error();
 }
 
+// Those that lead to the newest point. What a writer that was replaced has made in its last moments
+// leads nowhere.
 Result<std::vector<TimedSnapshot>> Retention::usable_snapshots(const ReplicaListing& listing) {
   std::vector<TimedSnapshot> snapshots;
   std::map<PositionRange, int64_t> times;
-  for (const Route& route : find_routes(listing)) {
+  const std::vector<Route> routes = find_routes(listing);
+  for (const Route& route : routes) {
+    if (end_of(route) != end_of(routes.back())) continue;
     const auto known = times_.find(route.snapshot.range);
     int64_t time_ns = known == times_.end() ? 0 : known->second;
     if (known == times_.end()) {
@@ -102,18 +109,16 @@ Status Retention::look() {
                     snapshots.back().object.range.last.epoch() == epoch_;
   if (!ours) return {};
   const int64_t store_now_ns = newest_time(listing);
-  const StoredObject& oldest =
-      snapshots[oldest_kept(snapshots, now_ns(), store_now_ns, policy_)].object;
+  const auto oldest = oldest_needed(snapshots, now_ns(), store_now_ns, policy_);
+  if (oldest) begin_ = snapshots[*oldest].object.range.first;
   std::vector<StoredObject> kept;
   for (const StoredObject& snapshot : listing.snapshots) {
-    if (policy_.keep_ns != 0 && snapshot.range.last < oldest.range.last) {
+    if (oldest && snapshot.range.last < snapshots[*oldest].object.range.last) {
       superfluous_.push_back(snapshot_key(snapshot.range));
     } else {
       kept.push_back(snapshot);
     }
   }
-  if (policy_.keep_ns != 0 && oldest.range != snapshots.front().object.range)
-    begin_ = oldest.range.first;
   for (const StoredObject& segment : listing.segments) {
     if (segment.range.last <= begin_)
       superfluous_.push_back(segment_key(segment.range, segment.level));

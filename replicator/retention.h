@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,10 +38,11 @@ struct TimedSnapshot {
   int64_t time_ns = 0;
 };
 
-// The oldest snapshot that has to stay, as an index; `snapshots` ascend. `store_now_ns` is the
-// newest time in the store's listing (0: not known). Pure.
-size_t oldest_kept(const std::vector<TimedSnapshot>& snapshots, int64_t now_ns,
-                   int64_t store_now_ns, const RetentionPolicy& policy);
+// The newest snapshot that makes all before it superfluous, as an index; nothing if none is old
+// enough. `snapshots` ascend. `store_now_ns` is the newest time in the store's listing (0: not
+// known). Pure.
+std::optional<size_t> oldest_needed(const std::vector<TimedSnapshot>& snapshots, int64_t now_ns,
+                                    int64_t store_now_ns, const RetentionPolicy& policy);
 
 class Retention {
  public:

@@ -132,6 +132,18 @@ TEST(Routes, DoNotLeadFromSnapshotsOfAnEpochThatNobodyClaimed) {
   EXPECT_TRUE(find_routes(replica).empty());
 }
 
+// What a writer that was replaced has still put does not stand before what came instead.
+TEST(Routes, DoNotLeadFromSnapshotsThatALaterWriterHasGoneOnFromBefore) {
+  ReplicaListing replica;
+  replica.epochs = {make_epoch(1), make_epoch(2, at(1, 3), false)};
+  replica.segments = objects({{at(1, 1), at(1, 3)}, {at(1, 4), at(1, 6)}, {at(2, 4), at(2, 5)}});
+  replica.snapshots = objects({{at(1, 0), at(1, 2)}, {at(1, 6), at(1, 6)}});
+  const auto routes = find_routes(replica);
+  ASSERT_EQ(routes.size(), 1U);
+  EXPECT_EQ(routes[0].snapshot.range.last, at(1, 2));
+  EXPECT_EQ(routes[0].segments.back().range.last, at(2, 5));
+}
+
 class Listing : public ::testing::Test {
  protected:
   test::MemoryStore store_;

@@ -25,36 +25,42 @@ std::vector<TimedSnapshot> taken_days_ago(const std::vector<int64_t>& days) {
   return snapshots;
 }
 
-TEST(OldestKept, IsTheNewestSnapshotFromBeforeTheRetention) {
+TEST(OldestNeeded, IsTheNewestSnapshotFromBeforeTheRetention) {
   const auto snapshots = taken_days_ago({30, 20, 10, 8, 6, 5, 1, 0});
-  EXPECT_EQ(oldest_kept(snapshots, kNow, kNow, {}), 3U);
+  EXPECT_EQ(oldest_needed(snapshots, kNow, kNow, {}), 3U);
 }
 
-TEST(OldestKept, KeepsEverythingWhileNothingIsOldEnough) {
-  EXPECT_EQ(oldest_kept(taken_days_ago({7, 6, 5, 4}), kNow, kNow, {}), 0U) << "the time of grace";
-  EXPECT_EQ(oldest_kept({}, kNow, kNow, {}), 0U);
+TEST(OldestNeeded, KeepsEverythingWhileNothingIsOldEnough) {
+  EXPECT_EQ(oldest_needed(taken_days_ago({7, 6, 5, 4}), kNow, kNow, {}), std::nullopt)
+      << "the time of grace";
+  EXPECT_EQ(oldest_needed({}, kNow, kNow, {}), std::nullopt);
 }
 
-TEST(OldestKept, KeepsEverythingForever) {
+TEST(OldestNeeded, KeepsEverythingForever) {
   RetentionPolicy policy;
   policy.keep_ns = 0;
-  EXPECT_EQ(oldest_kept(taken_days_ago({300, 200, 100, 50, 20}), kNow, kNow, policy), 0U);
+  EXPECT_EQ(oldest_needed(taken_days_ago({300, 200, 100, 50, 20}), kNow, kNow, policy),
+            std::nullopt);
 }
 
-TEST(OldestKept, KeepsTheNewestFewWhateverTheClockSays) {
+TEST(OldestNeeded, KeepsTheNewestFewWhateverTheClockSays) {
   const auto snapshots = taken_days_ago({6, 5, 4, 3, 2, 1});
-  EXPECT_EQ(oldest_kept(snapshots, kNow + 365 * kDay, 0, {}), 3U);
-  EXPECT_EQ(oldest_kept(taken_days_ago({2, 1}), kNow + 365 * kDay, 0, {}), 0U);
+  EXPECT_EQ(oldest_needed(snapshots, kNow + 365 * kDay, 0, {}), 3U);
+  EXPECT_EQ(oldest_needed(taken_days_ago({2, 1}), kNow + 365 * kDay, 0, {}), std::nullopt);
 }
 
-TEST(OldestKept, DoesNotBelieveAClockThatTheStoresContradicts) {
+TEST(OldestNeeded, DoesNotBelieveAClockThatTheStoresContradicts) {
   const auto snapshots = taken_days_ago({6, 5, 4, 3, 2, 1});
-  EXPECT_EQ(oldest_kept(snapshots, kNow + 365 * kDay, kNow, {}), 0U);
+  EXPECT_EQ(oldest_needed(snapshots, kNow + 365 * kDay, kNow, {}), std::nullopt);
 }
 
-TEST(OldestKept, KeepsEverythingIfTheClockWentBack) {
+TEST(OldestNeeded, KeepsEverythingIfTheClockWentBack) {
   const auto snapshots = taken_days_ago({30, 20, 10, 8, 6, 5, 1, 0});
-  EXPECT_EQ(oldest_kept(snapshots, kNow - 300 * kDay, kNow, {}), 0U);
+  EXPECT_EQ(oldest_needed(snapshots, kNow - 300 * kDay, kNow, {}), std::nullopt);
+}
+
+TEST(OldestNeeded, MayBeTheFirst) {
+  EXPECT_EQ(oldest_needed(taken_days_ago({8, 5, 4, 3}), kNow, kNow, {}), 0U);
 }
 
 }  // namespace

@@ -96,6 +96,7 @@ class UpkeepTest : public ::testing::Test {
     return needed;
   }
 
+  std::atomic<bool> stopping_{false};
   test::SimulatedClock clock_;
   test::ScratchDirectory scratch_;
   test::MemoryStore store_;
@@ -189,6 +190,73 @@ TEST_F(UpkeepTest, RemovesNoChunkBeforeTheWriterHasASnapshot) {
   live(3 * kDayHours);
   EXPECT_EQ(store_.count(Call::kRemove, "chunks/"), 0U);
   EXPECT_EQ(store_.count(Call::kRemove, "snapshots/"), 0U);
+}
+
+// It leads to points that nobody builds on; older ones are still what the newest points need.
+TEST_F(UpkeepTest, TakesNoSnapshotOfAReplacedWriterForTheOldestThatIsNeeded) {
+  live(2 * kDayHours);
+  const Position parent = builder_.last();
+  for (int i = 0; i < 3; ++i) pass_hour();
+  SnapshotWriter writer(store_, scratch_.path(), stopping_);
+  const auto routed = make_restore_plan(store_, {});
+  ASSERT_TRUE(routed.ok());
+  const auto late = writer.write(*routed);
+  ASSERT_TRUE(late.ok());
+  // The next writer goes on from before these points, with the same content at other positions.
+  ASSERT_TRUE(claim_epoch(store_, test::make_epoch(2, parent, /*fresh=*/false)).ok());
+  begin();
+  Position last = parent;
+  for (uint64_t hour = 0; hour < 16 * kDayHours; ++hour) {
+    Point point;
+    point.position = last = Position::of(2, last.sequence() + 1);
+    point.time_ns = now_ns();
+    const PositionRange range{last, last};
+    store_.set_object(segment_key(range), test::make_segment({point}));
+    store_.set_time(segment_key(range), now_ns());
+    upkeep_->add(range, store_.head(segment_key(range))->size);
+    clock_.advance_ms(1000);
+    ASSERT_TRUE(work().ok());
+    if (hour < kKeptHours || hour % 12 != 0) continue;
+    // The oldest point that is promised.
+    RestoreTarget target;
+    target.position = Position::of(2, last.sequence() - kKeptHours + 1);
+    const auto plan = make_restore_plan(store_, target);
+    ASSERT_TRUE(plan.ok()) << hour << ": " << plan.error().message;
+  }
+  EXPECT_THAT(store_.keys("snapshots/"),
+              ::testing::Not(::testing::Contains(snapshot_key(late->range))));
+}
+
+// The points before a first upload that began anew are as good as others.
+TEST_F(UpkeepTest, KeepsThePointsOfTheEpochBeforeAFreshOne) {
+  live(3 * kDayHours);
+  const Position parent = builder_.last();
+  ASSERT_TRUE(claim_epoch(store_, test::make_epoch(2, parent, /*fresh=*/true)).ok());
+  Snapshot snapshot;
+  const Position first = Position::of(2, parent.sequence() + 1);
+  snapshot.range = {first, first};
+  snapshot.time_ns = now_ns();
+  SnapshotFile root;
+  root.id = kRootId;
+  root.attributes = builder_.state(parent).files.at(kRootId).attributes;
+  snapshot.files.push_back(root);
+  store_.set_object(snapshot_key(snapshot.range), encode_snapshot(snapshot));
+  store_.set_time(snapshot_key(snapshot.range), now_ns());
+  begin();
+  for (Position last = first; last.sequence() < first.sequence() + 3 * kDayHours;) {
+    Point point;
+    point.position = last = last.next();
+    point.time_ns = now_ns();
+    const PositionRange range{last, last};
+    store_.set_object(segment_key(range), test::make_segment({point}));
+    store_.set_time(segment_key(range), now_ns());
+    upkeep_->add(range, store_.head(segment_key(range))->size);
+    clock_.advance_ms(1000);
+    ASSERT_TRUE(work().ok());
+  }
+  EXPECT_GE(store_.keys("snapshots/").size(), 4U);
+  expect_point(Position::of(1, 2));
+  expect_point(parent);
 }
 
 TEST_F(UpkeepTest, WritesASnapshotEarlierIfTheLogGrows) {
