@@ -63,6 +63,16 @@ void NodeRecords::set_descriptor_limit(uint64_t descriptors) {
   descriptors_max_ = base + room / 8 * 7;
 }
 
+int64_t NodeRecords::brake_ms() const {
+  constexpr uint64_t kMostMs = 20;
+  const uint64_t last_part =
+      (descriptors_max_ - std::min<uint64_t>(descriptors_max_, kKeptDescriptorBase)) / 4;
+  const uint64_t begin = descriptors_max_ - last_part;
+  const auto owned = static_cast<uint64_t>(std::max<int64_t>(0, FileDescriptor::owned()));
+  if (owned <= begin || last_part == 0) return 0;
+  return static_cast<int64_t>(std::min(kMostMs, (owned - begin) * kMostMs / last_part + 1));
+}
+
 uint64_t NodeRecords::excess() const {
   const uint64_t wanted = limit_ / 8 * 5;
   const uint64_t used = used_;
@@ -80,8 +90,8 @@ NodeId NodeRecords::add(int path_fd, uint64_t device, uint64_t inode) {
   {
     const std::scoped_lock lock(free_mutex_);
     if (used_ > limit_ / 4 * 3 && tell_crowded_) tell_crowded_();
-    const auto descriptors = static_cast<uint64_t>(FileDescriptor::owned());
-    if (used_ >= limit_ || descriptors >= descriptors_max_) return 0;
+    const auto owned = static_cast<uint64_t>(std::max<int64_t>(0, FileDescriptor::owned()));
+    if (used_ >= limit_ || owned >= descriptors_max_) return 0;
     ++used_;
     serial = state_.next_serial.fetch_add(1) + 1;
     if (!free_.empty()) {

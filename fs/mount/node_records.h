@@ -42,6 +42,9 @@ class NodeRecords {
   void set_descriptor_limit(uint64_t descriptors);
   uint64_t limit() const { return limit_; }
   uint64_t used() const { return used_; }
+  // How long who needs another record should wait first: the fewer descriptors are left, the
+  // longer, so that what has been captured can give back its own.
+  int64_t brake_ms() const;
   // While more than three quarters of them are in use, `tell` is called with each one that is
   // added, by any thread, which it must not keep.
   void when_crowded(std::function<void()> tell);

@@ -209,6 +209,8 @@ NodePtr NodeTable::count_lookup(const Key& key, FileDescriptor& path_fd,
 NodePtr NodeTable::acquire(FileDescriptor path_fd, const struct stat& attributes,
                            const Node* parent, const char* name) {
   const Key key{attributes.st_dev, attributes.st_ino};
+  if (const int64_t ms = records_.brake_ms(); ms != 0)
+    std::this_thread::sleep_for(std::chrono::milliseconds(ms));
   NodePtr node = count_lookup(key, path_fd, attributes);
   for (int waited_ms = 0; !node && waited_ms < kRoomWaitMs; ++waited_ms) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));

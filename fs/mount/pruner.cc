@@ -119,7 +119,8 @@ bool Pruner::ask_for_room() {
   const uint64_t wanted = std::min<uint64_t>(excess, kMostAtOnce);
   uint64_t asked_for = 0;
   for (uint64_t looked_at = 0; asked_for < wanted && looked_at < records_.used();) {
-    const NodeRecords::IdleNodes idle = records_.idle_from(hand_, kPerMessage);
+    const NodeRecords::IdleNodes idle =
+        records_.idle_from(hand_, std::min<size_t>(kPerMessage, wanted - asked_for));
     if (idle.looked_at == 0) break;
     looked_at += idle.looked_at;
     hand_ = idle.next;

@@ -55,6 +55,25 @@ TEST_F(NodeRecordsTest, LeavesDescriptorsToOthers) {
   EXPECT_NE(records_.add(-1, 1, ++inode_), 0u);
 }
 
+TEST_F(NodeRecordsTest, SlowsThoseDownWhoTakeTheLastDescriptors) {
+  const auto owned = static_cast<uint64_t>(FileDescriptor::owned());
+  records_.set_descriptor_limit(kKeptDescriptorBase + kRoom);
+  const uint64_t most = kKeptDescriptorBase + kRoom / 8 * 7;
+  std::vector<FileDescriptor> others;
+  const auto open_until = [&](uint64_t number) {
+    while (others.size() + owned < number)
+      others.emplace_back(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  };
+  open_until(most - kRoom / 8 * 7 / 4);
+  EXPECT_EQ(records_.brake_ms(), 0);
+  open_until(most - 40);
+  const int64_t some = records_.brake_ms();
+  EXPECT_GT(some, 0);
+  open_until(most - 1);
+  EXPECT_GT(records_.brake_ms(), some);
+  EXPECT_LE(records_.brake_ms(), 20);
+}
+
 TEST_F(NodeRecordsTest, TellsWhenMoreThanThreeQuartersAreInUseAndHowManyTooMany) {
   records_.set_descriptor_limit(kKeptDescriptorBase + kRoom);
   unsigned told = 0;
