@@ -91,9 +91,10 @@ int Operations::change_mode_owner_times(Node& node, const AttributeChange& chang
   if ((valid & kTimes) != 0) {
     const timespec times[2] = {chosen_time(valid, Change::kAtime, Change::kAtimeNow, change.atime),
                                chosen_time(valid, Change::kMtime, Change::kMtimeNow, change.mtime)};
+    // Before it is set: a write that comes in between moves it again.
+    if ((valid & Change::kMtime) != 0) node.mtime_given(change.mtime);
     // The magic link leads to the inode itself, also when that is a symlink.
     if (utimensat(AT_FDCWD, ProcPath(node.path_fd()).text, times, 0) != 0) return errno;
-    if ((valid & Change::kMtime) != 0) node.mtime_given(change.mtime);
   }
   return 0;
 }
