@@ -18,6 +18,16 @@ constexpr int64_t kPutOffMaxNs = 500 * kNsPerMs;  // For heads of logs that have
 constexpr int64_t kCatchUpMaxNs = 2000 * kNsPerMs;
 constexpr unsigned kQuietCuts = 2;
 
+// What is attached can be opened again, and there are only so many descriptors: a burst of new
+// files must not need one more for each. The lock is held.
+void let_go_of_descriptor(FileState& file) {
+  const Content* content = file.content.get();
+  const bool is_plain =
+      content == nullptr ||
+      (!content->known.database && content->wal == nullptr && content->journal == nullptr);
+  if (is_plain && file.path_fd >= 0 && !file.kept_hot) file.own_fd.reset();
+}
+
 }  // namespace
 
 void add_heads(std::vector<Head>& heads, const std::vector<Head>& newer) {
@@ -52,6 +62,7 @@ Result<bool> Cutter::cut(const Cut& cut) {
     // What is compared is captured when there is room for it.
     if (!comparing) look(*file, cut.force);
     note_state(*file);
+    let_go_of_descriptor(*file);
     gathered_bytes += gathered(*file);
   }
   if (comparing || !has_caught_up(cut)) {
@@ -84,6 +95,7 @@ Result<bool> Cutter::cut_part() {
     if (file->content == nullptr || file->content->dirty.total_bytes() > part_bytes_) continue;
     const uint64_t before = gathered(*file);
     look(*file, false);
+    let_go_of_descriptor(*file);
     gathered_bytes += gathered(*file) - before;
   }
   if (gathered_bytes < part_bytes_) {
