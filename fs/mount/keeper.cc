@@ -177,10 +177,14 @@ Status Keeper::start() {
   return {};
 }
 
+// The number alone does not tell: the next mount of anybody gets that of one which is gone. Nobody
+// else can mount the same source before we have ended.
 bool Keeper::mounted() const {
   auto mounts = read_mountinfo();
-  return std::any_of(mounts.begin(), mounts.end(),
-                     [&](const MountEntry& entry) { return entry.mount_id == mount_.mount_id; });
+  return std::any_of(mounts.begin(), mounts.end(), [&](const MountEntry& entry) {
+    return entry.mount_id == mount_.mount_id && entry.type == mount_.type &&
+           entry.source == mount_.source;
+  });
 }
 
 void Keeper::restart_flusher() {

@@ -361,6 +361,27 @@ TEST(MountLifecycle, WhatACrashLeftIsTakenAwayByTheNextMount) {
   write_through(mounted, "file");
 }
 
+// The kernel gives the number of a mount that is gone to the next one.
+TEST(MountLifecycle, EndsAlsoIfAnotherMountGetsItsNumberAtOnce) {
+  MountedDirectory mounted;
+  const int number = mount_at(mounted.path())->mount_id;
+  kill(mounted.pid("keeper_pid"), SIGSTOP);
+  ASSERT_EQ(umount2(mounted.path().c_str(), 0), 0);
+  TemporaryDirectory place;
+  std::vector<std::string> others;
+  const bool taken = wait_until([&] {
+    others.push_back(place.path() + "/" + std::to_string(others.size()));
+    std::filesystem::create_directory(others.back());
+    EXPECT_EQ(mount("none", others.back().c_str(), "tmpfs", 0, nullptr), 0);
+    return mount_at(others.back())->mount_id == number;
+  });
+  EXPECT_TRUE(taken);
+  EXPECT_TRUE(wait_until([&] { return has_ended(mounted.pid("server_pid")); }));
+  kill(mounted.pid("keeper_pid"), SIGCONT);
+  EXPECT_TRUE(all_ended(mounted));
+  for (const std::string& other : others) umount2(other.c_str(), MNT_DETACH);
+}
+
 // The kernel does not tell a time that it has told before: the file was made and written to in one
 // tick.
 TEST(MountLifecycle, FilesKeepTheTimesThatApplicationsHaveSeen) {
