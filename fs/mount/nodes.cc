@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <spdlog/spdlog.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -87,20 +86,6 @@ std::shared_ptr<const DataFile> Node::data_or_open(bool for_writing) const {
   return open_data(for_writing);
 }
 
-void Node::mtime_given(const timespec& mtime) {
-  std::lock_guard lock(mutex_);
-  mtime_ = mtime;
-  mtime_moved_ = false;
-}
-
-void Node::put_mtime_back() {
-  if (!mtime_moved_.exchange(false)) return;
-  std::lock_guard lock(mutex_);
-  if (!mtime_) return;
-  const timespec times[2] = {{0, UTIME_OMIT}, *mtime_};
-  utimensat(AT_FDCWD, ProcPath(path_fd()).text, times, 0);
-}
-
 void Node::set_place(NodeId parent, std::string name) {
   std::lock_guard lock(mutex_);
   parent_ = parent;
@@ -152,7 +137,6 @@ void NodeTable::adopt(const NodeRecord& record) {
   const std::string path = named ? full.substr(root_path.size()) : "";
   auto node = std::make_shared<Node>(record.id, std::move(fd), attributes);
   node->lookups_ = record.lookups;
-  node->mtime_.reset();  // The server that died knew it.
   node->handles_ = static_cast<int>(record.handles);
   if (node->handles_ > 0) node->data_ = node->open_data(false);
   node->tracked_ = observer_.attach_again(node->path_fd(), attributes, path, record.writers);

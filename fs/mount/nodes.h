@@ -15,7 +15,6 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <unordered_map>
 
@@ -39,8 +38,7 @@ class Node {
         device_(attributes.st_dev),
         inode_(attributes.st_ino),
         type_(attributes.st_mode & S_IFMT),
-        path_fd_(std::move(path_fd)),
-        mtime_(attributes.st_mtim) {}
+        path_fd_(std::move(path_fd)) {}
 
   NodeId id() const { return id_; }
   mode_t type() const { return type_; }
@@ -61,13 +59,6 @@ class Node {
 
   SyncAhead& sync_ahead() { return sync_ahead_; }
 
-  // The kernel keeps the time of the last change of a regular file itself, and sends it when it has
-  // changed. A write that it passes on gives the file in the backing directory a later one.
-  void mtime_given(const timespec& mtime);  // By the kernel.
-  void mtime_moved() { mtime_moved_.store(true, std::memory_order_relaxed); }
-  // Gives the file the kernel's time again.
-  void put_mtime_back();
-
   // Where the node was last seen, for messages only.
   void set_place(NodeId parent, std::string name);
   NodeId parent() const;
@@ -84,7 +75,6 @@ class Node {
   const FileDescriptor path_fd_;
 
   SyncAhead sync_ahead_;
-  std::atomic<bool> mtime_moved_{false};
 
   std::mutex attach_mutex_;
   bool attached_ = false;  // Under attach_mutex_.
@@ -96,7 +86,6 @@ class Node {
   int handles_ = 0;
   NodeId parent_ = 0;
   std::string name_;
-  std::optional<timespec> mtime_;  // As the kernel knows it.
 };
 
 using NodePtr = std::shared_ptr<Node>;

@@ -66,7 +66,6 @@ int Operations::truncate(Node& node, uint64_t size, bool clear_suid_sgid) {
   observer_.before_truncate(node.tracked(), size);
   if (ftruncate(data->fd.get(), static_cast<off_t>(size)) != 0) return errno;
   if (clear_suid_sgid) clear_suid_sgid_bits(data->fd.get());
-  node.mtime_moved();
   observer_.truncated(node.tracked(), size);
   node.sync_ahead().changed();
   return 0;
@@ -91,8 +90,6 @@ int Operations::change_mode_owner_times(Node& node, const AttributeChange& chang
   if ((valid & kTimes) != 0) {
     const timespec times[2] = {chosen_time(valid, Change::kAtime, Change::kAtimeNow, change.atime),
                                chosen_time(valid, Change::kMtime, Change::kMtimeNow, change.mtime)};
-    // Before it is set: a write that comes in between moves it again.
-    if ((valid & Change::kMtime) != 0) node.mtime_given(change.mtime);
     // The magic link leads to the inode itself, also when that is a symlink.
     if (utimensat(AT_FDCWD, ProcPath(node.path_fd()).text, times, 0) != 0) return errno;
   }

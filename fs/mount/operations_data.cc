@@ -107,10 +107,7 @@ void Operations::release(NodeId id, int flags) {
   NodePtr node = nodes_.get(id);
   if (!node || node->type() != S_IFREG) return;
   count_handle(id, flags, -1);
-  if (can_write(flags)) {
-    node->put_mtime_back();
-    observer_.closed_writable(node->tracked());
-  }
+  if (can_write(flags)) observer_.closed_writable(node->tracked());
   node->close_handle();
 }
 
@@ -151,7 +148,6 @@ int Operations::write(NodeId id, uint64_t offset, ByteView bytes, bool clear_sui
     }
   }
   if (out_size > 0) {
-    node->mtime_moved();
     observer_.wrote(node->tracked(), offset, out_size);
     node->sync_ahead().changed();
   }
@@ -206,7 +202,6 @@ int Operations::allocate(NodeId id, int mode, uint64_t offset, uint64_t size,
   if (fallocate(data->fd.get(), mode, static_cast<off_t>(offset), static_cast<off_t>(size)) != 0)
     return errno;
   if (clear_suid_sgid) clear_suid_sgid_bits(data->fd.get());
-  node->mtime_moved();
   observer_.range_changed(node->tracked(), offset, affected);
   node->sync_ahead().changed();
   return 0;
@@ -238,7 +233,6 @@ int Operations::copy_range(NodeId from_id, uint64_t from_offset, NodeId to_id, u
   out_size = static_cast<size_t>(copied);
   if (copied > 0) {
     if (clear_suid_sgid) clear_suid_sgid_bits(target->fd.get());
-    to->mtime_moved();
     observer_.range_changed(to->tracked(), to_offset, out_size);
     to->sync_ahead().changed();
   }

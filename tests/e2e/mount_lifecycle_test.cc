@@ -382,25 +382,6 @@ TEST(MountLifecycle, EndsAlsoIfAnotherMountGetsItsNumberAtOnce) {
   for (const std::string& other : others) umount2(other.c_str(), MNT_DETACH);
 }
 
-// The kernel does not tell a time that it has told before: the file was made and written to in one
-// tick.
-TEST(MountLifecycle, FilesKeepTheTimesThatApplicationsHaveSeen) {
-  MountedDirectory mounted;
-  const auto time_of = [](const std::string& path) {
-    struct stat attributes = {};
-    EXPECT_EQ(stat(path.c_str(), &attributes), 0) << path;
-    return std::pair(attributes.st_mtim.tv_sec, attributes.st_mtim.tv_nsec);
-  };
-  std::vector<std::pair<time_t, long>> seen;
-  for (int i = 0; i < 100; ++i) {
-    std::ofstream(mounted.path(std::to_string(i))) << "text";
-    seen.push_back(time_of(mounted.path(std::to_string(i))));
-  }
-  mounted.unmount();
-  for (size_t i = 0; i < seen.size(); ++i)
-    EXPECT_EQ(time_of(mounted.source() + "/" + std::to_string(i)), seen[i]) << i;
-}
-
 // Each file that the kernel knows costs two processes a descriptor: the kernel is asked to forget
 // some.
 TEST(MountLifecycle, ServesMoreFilesThanThereMayBeDescriptors) {
