@@ -50,7 +50,19 @@ class UpkeepTest : public ::testing::Test {
   void pass_hour() {
     builder_.add();
     builder_.seal();
-    const PositionRange range{builder_.last(), builder_.last()};
+    upload(builder_.last());
+  }
+  // An hour with a point that changes nothing, of any epoch.
+  void pass_hour_with(Position position) {
+    Point point;
+    point.position = position;
+    point.time_ns = now_ns();
+    store_.set_object(segment_key({position, position}), test::make_segment({point}));
+    upload(position);
+  }
+  // The store has the segment of this point alone.
+  void upload(Position position) {
+    const PositionRange range{position, position};
     store_.set_time(segment_key(range), now_ns());
     upkeep_->add(range, store_.head(segment_key(range))->size);
     clock_.advance_ms(1000);
@@ -207,14 +219,8 @@ TEST_F(UpkeepTest, TakesNoSnapshotOfAReplacedWriterForTheOldestThatIsNeeded) {
   begin();
   Position last = parent;
   for (uint64_t hour = 0; hour < 16 * kDayHours; ++hour) {
-    Point point;
-    point.position = last = Position::of(2, last.sequence() + 1);
-    point.time_ns = now_ns();
-    const PositionRange range{last, last};
-    store_.set_object(segment_key(range), test::make_segment({point}));
-    store_.set_time(segment_key(range), now_ns());
-    upkeep_->add(range, store_.head(segment_key(range))->size);
-    clock_.advance_ms(1000);
+    last = Position::of(2, last.sequence() + 1);
+    pass_hour_with(last);
     ASSERT_TRUE(work().ok());
     if (hour < kKeptHours || hour % 12 != 0) continue;
     // The oldest point that is promised.
@@ -244,14 +250,8 @@ TEST_F(UpkeepTest, KeepsThePointsOfTheEpochBeforeAFreshOne) {
   store_.set_time(snapshot_key(snapshot.range), now_ns());
   begin();
   for (Position last = first; last.sequence() < first.sequence() + 3 * kDayHours;) {
-    Point point;
-    point.position = last = last.next();
-    point.time_ns = now_ns();
-    const PositionRange range{last, last};
-    store_.set_object(segment_key(range), test::make_segment({point}));
-    store_.set_time(segment_key(range), now_ns());
-    upkeep_->add(range, store_.head(segment_key(range))->size);
-    clock_.advance_ms(1000);
+    last = last.next();
+    pass_hour_with(last);
     ASSERT_TRUE(work().ok());
   }
   EXPECT_GE(store_.keys("snapshots/").size(), 4U);
