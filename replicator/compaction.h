@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "replicator/replica.h"
+#include "replicator/time.h"
 
 namespace walfs {
 
@@ -21,12 +22,11 @@ struct CompactionLevel {
 };
 
 struct CompactionPolicy {
-  static constexpr int64_t kSecond = 1'000'000'000;
   // Level 1 and up. Windows nest: each is a multiple of the one before.
   std::vector<CompactionLevel> levels = {
-      {30 * kSecond, 8}, {300 * kSecond, 4}, {3600 * kSecond, 2}};
+      {30 * kNsPerSecond, 8}, {300 * kNsPerSecond, 4}, {3600 * kNsPerSecond, 2}};
   uint64_t size_max = uint64_t{64} << 20;  // Of what is put together, as it is stored.
-  int64_t grace_ns = 3600 * kSecond;       // A restore that has begun may still read what was.
+  int64_t grace_ns = 3600 * kNsPerSecond;  // A restore that has begun may still read what was.
 };
 
 // A segment, and when it came (steady clock, ns); 0: before this process.

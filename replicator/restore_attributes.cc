@@ -9,11 +9,10 @@
 #include <cerrno>
 
 #include "replicator/base/beneath.h"
+#include "replicator/time.h"
 
 namespace walfs {
 namespace {
-
-constexpr int64_t kSecond = 1'000'000'000;
 
 mode_t type_bits(FileType type) {
   switch (type) {
@@ -31,10 +30,10 @@ mode_t type_bits(FileType type) {
 }
 
 struct timespec to_timespec(int64_t time_ns) {
-  int64_t seconds = time_ns / kSecond;
-  int64_t rest = time_ns % kSecond;
+  int64_t seconds = time_ns / kNsPerSecond;
+  int64_t rest = time_ns % kNsPerSecond;
   if (rest < 0) {
-    rest += kSecond;
+    rest += kNsPerSecond;
     --seconds;
   }
   return {seconds, rest};

@@ -20,11 +20,12 @@
 #include "replicator/base/result.h"
 #include "replicator/replica.h"
 #include "replicator/stores/store.h"
+#include "replicator/time.h"
 
 namespace walfs {
 
 struct RetentionPolicy {
-  static constexpr int64_t kHour = int64_t{3600} * 1'000'000'000;
+  static constexpr int64_t kHour = 3600 * kNsPerSecond;
   int64_t keep_ns = 7 * 24 * kHour;  // 0: everything stays.
   int64_t grace_ns = kHour;          // A restore that has begun may still read what was.
   // A chunk without a snapshot may be of one that is still to be written, if it is younger.

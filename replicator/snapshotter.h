@@ -11,12 +11,13 @@
 #include "replicator/replica.h"
 #include "replicator/snapshot_writer.h"
 #include "replicator/stores/store.h"
+#include "replicator/time.h"
 
 namespace walfs {
 
 struct SnapshotPolicy {
   // After so long, if anything was uploaded since,
-  int64_t interval_ns = int64_t{24} * 3600 * 1'000'000'000;
+  int64_t interval_ns = 24 * 3600 * kNsPerSecond;
   // or after so many bytes of log, or as many as the content of the snapshot before, if that is
   // more: the log behind a snapshot bounds what a restore takes.
   uint64_t log_size_min = uint64_t{256} << 20;

@@ -10,7 +10,6 @@
 namespace walfs {
 namespace {
 
-constexpr int64_t kNsPerSecond = 1'000'000'000;
 constexpr int kYearMax = 2261;  // Nanoseconds in 64 bits end in 2262.
 
 std::atomic<Clock*> simulated{nullptr};

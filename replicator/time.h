@@ -9,6 +9,7 @@
 namespace walfs {
 
 constexpr int64_t kNsPerMs = 1'000'000;
+constexpr int64_t kNsPerSecond = 1'000'000'000;
 
 int64_t now_ns();     // Since 1970, UTC.
 int64_t steady_ns();  // Of a clock that nobody sets, for durations.

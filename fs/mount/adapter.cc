@@ -65,7 +65,9 @@ void on_init(void* served, fuse_conn_info* connection) {
       connection->want &= ~capability;
     }
   };
-  want(FUSE_CAP_WRITEBACK_CACHE, !static_cast<Operations*>(served)->write_through());
+  Operations& operations = *static_cast<Operations*>(served);
+  want(FUSE_CAP_WRITEBACK_CACHE, !operations.write_through());
+  operations.set_kernel_keeps_times((connection->want & FUSE_CAP_WRITEBACK_CACHE) != 0);
   want(FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_READ, true);
   want(FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_DIO, true);
   want(FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_NO_OPENDIR_SUPPORT | FUSE_CAP_DONT_MASK |

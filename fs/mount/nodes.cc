@@ -136,6 +136,7 @@ void NodeTable::adopt(const NodeRecord& record) {
   const bool named = attributes.st_nlink > 0 && full.starts_with(root_path);
   const std::string path = named ? full.substr(root_path.size()) : "";
   auto node = std::make_shared<Node>(record.id, std::move(fd), attributes);
+  node->change_time_.lose();
   node->lookups_ = record.lookups;
   node->handles_ = static_cast<int>(record.handles);
   if (node->handles_ > 0) node->data_ = node->open_data(false);

@@ -18,6 +18,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "fs/mount/change_time.h"
 #include "fs/mount/node_records.h"
 #include "fs/mount/sync_ahead.h"
 #include "fs/tracking/observer.h"
@@ -38,7 +39,8 @@ class Node {
         device_(attributes.st_dev),
         inode_(attributes.st_ino),
         type_(attributes.st_mode & S_IFMT),
-        path_fd_(std::move(path_fd)) {}
+        path_fd_(std::move(path_fd)),
+        change_time_(attributes.st_mtim) {}
 
   NodeId id() const { return id_; }
   mode_t type() const { return type_; }
@@ -58,6 +60,12 @@ class Node {
   std::shared_ptr<const DataFile> data_or_open(bool for_writing) const;
 
   SyncAhead& sync_ahead() { return sync_ahead_; }
+  ChangeTime& change_time() { return change_time_; }
+  // After each change of a file's bytes or size.
+  void content_changed() {
+    sync_ahead_.changed();
+    change_time_.moved();
+  }
 
   // Where the node was last seen, for messages only.
   void set_place(NodeId parent, std::string name);
@@ -75,6 +83,7 @@ class Node {
   const FileDescriptor path_fd_;
 
   SyncAhead sync_ahead_;
+  ChangeTime change_time_;
 
   std::mutex attach_mutex_;
   bool attached_ = false;  // Under attach_mutex_.

@@ -134,6 +134,8 @@ class Operations {
   // Whether each write(2) is to arrive at once, and not when the kernel writes its pages back.
   void set_write_through(bool write_through) { write_through_ = write_through; }
   bool write_through() const { return write_through_; }
+  // Whether the kernel has the times of files (ChangeTime); if not, the backing directory has.
+  void set_kernel_keeps_times(bool keeps) { kernel_keeps_times_ = keeps; }
   // FSYNC requests of this process only wait for the writes before them.
   void set_flusher_pid(pid_t pid) { flusher_pid_ = pid; }
 
@@ -155,6 +157,8 @@ class Operations {
   int make(const Caller& caller, NodeId parent, const char* name, Entry& out, Make&& make);
   int truncate(Node& node, uint64_t size, bool clear_suid_sgid);
   int change_mode_owner_times(Node& node, const AttributeChange& change);
+  // After changes of a file's content: gives it the time that applications see.
+  void settle_change_time(Node& node);
   DirectoryStream take_stream(const Node& node, uint64_t offset);
   void keep_stream(DirectoryStream stream);
 
@@ -162,6 +166,7 @@ class Operations {
   NodeTable nodes_;
   std::atomic<pid_t> flusher_pid_{-1};
   bool write_through_ = false;
+  bool kernel_keeps_times_ = false;
   std::mutex streams_mutex_;
   std::list<DirectoryStream> streams_;  // The one used last comes first.
 };

@@ -66,8 +66,8 @@ int Operations::truncate(Node& node, uint64_t size, bool clear_suid_sgid) {
   observer_.before_truncate(node.tracked(), size);
   if (ftruncate(data->fd.get(), static_cast<off_t>(size)) != 0) return errno;
   if (clear_suid_sgid) clear_suid_sgid_bits(data->fd.get());
+  node.content_changed();
   observer_.truncated(node.tracked(), size);
-  node.sync_ahead().changed();
   return 0;
 }
 
@@ -90,10 +90,17 @@ int Operations::change_mode_owner_times(Node& node, const AttributeChange& chang
   if ((valid & kTimes) != 0) {
     const timespec times[2] = {chosen_time(valid, Change::kAtime, Change::kAtimeNow, change.atime),
                                chosen_time(valid, Change::kMtime, Change::kMtimeNow, change.mtime)};
+    if ((valid & Change::kMtime) != 0) node.change_time().given(change.mtime);
     // The magic link leads to the inode itself, also when that is a symlink.
     if (utimensat(AT_FDCWD, ProcPath(node.path_fd()).text, times, 0) != 0) return errno;
   }
   return 0;
+}
+
+void Operations::settle_change_time(Node& node) {
+  if (!node.change_time().take_moved()) return;
+  if (kernel_keeps_times_) node.change_time().put_back(node.path_fd());
+  observer_.attributes_changed(node.tracked());
 }
 
 int Operations::set_attributes(NodeId id, const AttributeChange& change, struct stat& out) {
@@ -108,6 +115,8 @@ int Operations::set_attributes(NodeId id, const AttributeChange& change, struct 
   if ((change.valid & kOthers) != 0) {
     if (int error = change_mode_owner_times(*node, change)) return error;
     observer_.attributes_changed(node->tracked());
+  } else {
+    settle_change_time(*node);
   }
   if (node->type() == S_IFREG && (change.valid & ~kGivenTimes) == 0) {
     int error = attributes_without_change_times(node->path_fd(), out);

@@ -7,9 +7,13 @@
 
 #include "fs/mount/operations.h"
 #include "fs/mount/request.h"
+#include "replicator/time.h"
 
 namespace walfs {
 namespace {
+
+// How old the known time of a file may become while it is written to without a sync or a close.
+constexpr int64_t kToldLateMaxNs = kNsPerSecond;
 
 bool can_write(int flags) {
   return (flags & O_ACCMODE) != O_RDONLY;
@@ -107,7 +111,10 @@ void Operations::release(NodeId id, int flags) {
   NodePtr node = nodes_.get(id);
   if (!node || node->type() != S_IFREG) return;
   count_handle(id, flags, -1);
-  if (can_write(flags)) observer_.closed_writable(node->tracked());
+  if (can_write(flags)) {
+    settle_change_time(*node);
+    observer_.closed_writable(node->tracked());
+  }
   node->close_handle();
 }
 
@@ -148,8 +155,10 @@ int Operations::write(NodeId id, uint64_t offset, ByteView bytes, bool clear_sui
     }
   }
   if (out_size > 0) {
+    node->content_changed();
     observer_.wrote(node->tracked(), offset, out_size);
-    node->sync_ahead().changed();
+    if (!kernel_keeps_times_ && node->change_time().moved_for(kToldLateMaxNs))
+      settle_change_time(*node);
   }
   return out_size > 0 && !whole ? 0 : error;
 }
@@ -161,6 +170,7 @@ std::function<void()> Operations::sync(const Caller& caller, NodeId id, bool dat
     done(node ? 0 : ESTALE);
     return nullptr;
   }
+  if (!kernel_keeps_times_) settle_change_time(*node);  // Else the kernel has just sent it.
   observer_.before_fsync(node->tracked());
   auto answer = [this, node, done = std::move(done)](int error) {
     if (error == 0) observer_.synced(node->tracked());
@@ -202,8 +212,8 @@ int Operations::allocate(NodeId id, int mode, uint64_t offset, uint64_t size,
   if (fallocate(data->fd.get(), mode, static_cast<off_t>(offset), static_cast<off_t>(size)) != 0)
     return errno;
   if (clear_suid_sgid) clear_suid_sgid_bits(data->fd.get());
+  node->content_changed();
   observer_.range_changed(node->tracked(), offset, affected);
-  node->sync_ahead().changed();
   return 0;
 }
 
@@ -233,8 +243,8 @@ int Operations::copy_range(NodeId from_id, uint64_t from_offset, NodeId to_id, u
   out_size = static_cast<size_t>(copied);
   if (copied > 0) {
     if (clear_suid_sgid) clear_suid_sgid_bits(target->fd.get());
+    to->content_changed();
     observer_.range_changed(to->tracked(), to_offset, out_size);
-    to->sync_ahead().changed();
   }
   return 0;
 }

@@ -117,6 +117,7 @@ int Operations::lookup(NodeId parent_id, const char* name, Entry& out) {
 }
 
 void Operations::forget(NodeId node, uint64_t lookups) {
+  if (NodePtr known = nodes_.get(node)) settle_change_time(*known);
   nodes_.release(node, lookups);
 }
 

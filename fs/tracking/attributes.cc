@@ -11,6 +11,7 @@
 
 #include "replicator/base/bytes.h"
 #include "replicator/change_codec.h"
+#include "replicator/time.h"
 
 namespace walfs {
 namespace {
@@ -59,7 +60,7 @@ std::optional<Attributes> read_attributes(int path_fd) {
   attributes.uid = stat.st_uid;
   attributes.gid = stat.st_gid;
   attributes.rdev = stat.st_rdev;
-  attributes.mtime_ns = stat.st_mtim.tv_sec * 1'000'000'000 + stat.st_mtim.tv_nsec;
+  attributes.mtime_ns = stat.st_mtim.tv_sec * kNsPerSecond + stat.st_mtim.tv_nsec;
   if (attributes.type == FileType::kSymlink) {
     std::array<char, 4096> target{};
     const ssize_t size = ::readlinkat(path_fd, "", target.data(), target.size());

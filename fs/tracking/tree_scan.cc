@@ -14,6 +14,7 @@
 #include "fs/capture/journal.h"
 #include "fs/capture/sqlite_header.h"
 #include "fs/tracking/attributes.h"
+#include "replicator/time.h"
 
 namespace walfs {
 namespace {
@@ -21,10 +22,9 @@ namespace {
 constexpr const char* kStateName = ".walfs";
 
 Signature signature_of(const struct stat& attributes) {
-  constexpr int64_t kSecond = 1'000'000'000;
   return {static_cast<uint64_t>(attributes.st_size),
-          attributes.st_mtim.tv_sec * kSecond + attributes.st_mtim.tv_nsec,
-          attributes.st_ctim.tv_sec * kSecond + attributes.st_ctim.tv_nsec};
+          attributes.st_mtim.tv_sec * kNsPerSecond + attributes.st_mtim.tv_nsec,
+          attributes.st_ctim.tv_sec * kNsPerSecond + attributes.st_ctim.tv_nsec};
 }
 
 struct Found {

@@ -19,7 +19,6 @@
 namespace walfs::litestream {
 namespace {
 
-constexpr int64_t kSecond = 1'000'000'000;
 constexpr uint64_t kPagesMax = 0xfffffffe;  // That SQLite can have.
 constexpr mode_t kDirectoryMode = 0700;
 constexpr mode_t kFileMode = 0600;
@@ -46,7 +45,7 @@ Result<FileDescriptor> make_directory(int root, const std::string& path) {
 
 // Files stay as old as the state in them: Litestream takes their times for it.
 Status set_time(int fd, int64_t time_ns, const std::string& name) {
-  const struct timespec time = {time_ns / kSecond, time_ns % kSecond};
+  const struct timespec time = {time_ns / kNsPerSecond, time_ns % kNsPerSecond};
   const struct timespec times[2] = {time, time};
   if (::futimens(fd, times) == 0) return {};
   return error_from_errno("cannot set the time of " + name, errno);

@@ -10,6 +10,7 @@
 
 #include "replicator/base/beneath.h"
 #include "replicator/stores/object_key.h"
+#include "replicator/time.h"
 
 namespace walfs {
 namespace {
@@ -98,7 +99,7 @@ Status Walk::directory(const std::string& path) {
     }
     found_.push_back(
         {path + name, static_cast<uint64_t>(attributes.st_size),
-         int64_t{attributes.st_mtim.tv_sec} * 1'000'000'000 + attributes.st_mtim.tv_nsec});
+         int64_t{attributes.st_mtim.tv_sec} * kNsPerSecond + attributes.st_mtim.tv_nsec});
   }
   return {};
 }

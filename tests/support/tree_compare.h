@@ -103,8 +103,9 @@ inline std::string companion_base(const std::string& path) {
   return std::regex_match(path, match, pattern) ? match[1].str() : "";
 }
 
-// The kernel keeps the time of a write to itself until it writes the pages back; the source has,
-// for that long, the time of the write-back.
+// Of a file that is written to and neither synced nor closed: the kernel keeps its time to itself
+// until it writes the pages back, and the source has, for that long, the time of the write-back.
+// *ChangeTimes* compares exactly.
 inline constexpr int64_t kTimeToleranceNs = 1'000'000'000;
 
 enum class Companion { kNo, kYes, kPerhaps };

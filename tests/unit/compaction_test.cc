@@ -6,7 +6,7 @@
 namespace walfs {
 namespace {
 
-constexpr int64_t kSecond = CompactionPolicy::kSecond;
+constexpr int64_t kSecond = kNsPerSecond;
 
 Position at(uint64_t sequence, uint64_t epoch = 1) {
   return Position::of(epoch, sequence);

@@ -178,7 +178,8 @@ TEST_F(FuseSession, TellsTheObserverOfAFilesLifeInOrder) {
   EXPECT_EQ(lookup("nothing").error, 0);
   EXPECT_THAT(observer_.take(),
               ElementsAre("attach file", "created file", "opened_writable", "before_write 3 text",
-                          "wrote 3 4", "before_fsync", "synced", "closed_writable", "detach"));
+                          "wrote 3 4", "before_fsync", "synced", "attributes_changed",
+                          "closed_writable", "detach"));
 }
 
 TEST_F(FuseSession, TellsTheObserverBeforeANameGoesAway) {
@@ -270,7 +271,8 @@ TEST_F(FuseSession, ATruncationWithTheKillFlagClearsTheSuidBit) {
   in.size = 10;
   EXPECT_EQ(set_attributes(node, in).as<fuse_attr_out>().attr.size, 10u);
   EXPECT_EQ(below("tool").st_mode & 07777, 0755u);
-  EXPECT_THAT(observer_.take(), ElementsAre("before_truncate 10", "truncated 10"));
+  EXPECT_THAT(observer_.take(),
+              ElementsAre("before_truncate 10", "truncated 10", "attributes_changed"));
 }
 
 TEST_F(FuseSession, AppendAndDirectFlagsDoNotReachTheBackingFile) {
