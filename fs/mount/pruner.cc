@@ -23,6 +23,7 @@ constexpr size_t kPerMessage = 512;
 constexpr uint64_t kMostAtOnce = 8192;
 constexpr milliseconds kForgetWait(20);
 constexpr milliseconds kPauseInVain(100);
+constexpr int kNoticedAfter = 10;
 
 // In <linux/fuse.h> since Linux 6.18, protocol 7.45.
 constexpr int kNotifyPrune = 9;
@@ -93,15 +94,17 @@ void Pruner::run() {
   }
 }
 
+// Who needs room waits for a second (NodeTable::acquire): what ends before nobody notices.
 void Pruner::tell_if_full(bool in_vain) {
   const bool full = in_vain && records_.used() >= records_.limit();
-  if (full && !std::exchange(told_, true)) {
+  full_in_vain_ = full ? full_in_vain_ + 1 : 0;
+  if (full_in_vain_ >= kNoticedAfter && !std::exchange(told_, true)) {
     spdlog::error(
         "the kernel knows {} files and directories, does not forget any, and the limit of open "
         "files allows no more: applications get ENFILE",
         records_.used());
   }
-  if (!in_vain) told_ = false;
+  if (records_.used() < records_.limit() / 2) told_ = false;
 }
 
 // The kernel answers with FORGET requests, which others serve.

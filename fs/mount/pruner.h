@@ -38,7 +38,8 @@ class Pruner {
   NodeRecords& records_;
   const bool kernel_prunes_;
   // Of the thread:
-  uint32_t hand_ = 0;  // The record to look at next.
+  uint32_t hand_ = 0;     // The record to look at next.
+  int full_in_vain_ = 0;  // How often in a row.
   bool told_ = false;
 
   std::mutex mutex_;

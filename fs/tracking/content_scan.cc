@@ -32,8 +32,9 @@ Status read_each(Tracker& tracker, std::vector<UnreadFile> files, const std::ato
     std::vector<UnreadFile> moved;
     for (const UnreadFile& unread : files) {
       if (stopping) return {};
-      if (const auto file = open_unread(tracker, unread)) {
+      if (auto file = open_unread(tracker, unread)) {
         WALFS_TRY(read(unread, file));
+        tracker.done_with(std::move(file));
       } else if (tracker.is_unread(unread.id)) {
         moved.push_back(unread);
       }
@@ -171,7 +172,8 @@ void ContentComparison::take_what_was_written_meanwhile(const std::atomic<bool>&
 }
 
 void ContentComparison::end(FileState& file) {
-  constexpr uint64_t kFileBytes = 1024;  // About what is kept of any file until it is settled.
+  constexpr uint64_t kFileBytes = 1024;      // About what is kept of any file until it is settled.
+  constexpr uint64_t kDescriptorsMax = 256;  // Of files that the kernel does not know.
   uint64_t left = 0;
   {
     const std::scoped_lock lock(file.mutex);
@@ -180,6 +182,9 @@ void ContentComparison::end(FileState& file) {
     file.content->quiet_cuts = 0;
     left = kFileBytes + file.content->known.hashes.size() * sizeof(uint64_t) +
            std::min(file.content->dirty.total_bytes(), part_bytes_);
+    let_go_of_descriptor(file);
+    if (file.own_fd.valid() && file.path_fd < 0)
+      left = std::max(left, part_bytes_ / kDescriptorsMax);
   }
   found(left);
 }

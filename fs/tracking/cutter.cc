@@ -18,16 +18,6 @@ constexpr int64_t kPutOffMaxNs = 500 * kNsPerMs;  // For heads of logs that have
 constexpr int64_t kCatchUpMaxNs = 2000 * kNsPerMs;
 constexpr unsigned kQuietCuts = 2;
 
-// What is attached can be opened again, and there are only so many descriptors: a burst of new
-// files must not need one more for each. The lock is held.
-void let_go_of_descriptor(FileState& file) {
-  const Content* content = file.content.get();
-  const bool is_plain =
-      content == nullptr ||
-      (!content->known.database && content->wal == nullptr && content->journal == nullptr);
-  if (is_plain && file.path_fd >= 0 && !file.kept_hot) file.own_fd.reset();
-}
-
 }  // namespace
 
 void add_heads(std::vector<Head>& heads, const std::vector<Head>& newer) {
@@ -470,9 +460,11 @@ void Cutter::tidy() {
     if (file->role == Role::kGone ||
         (file->writers == 0 && file->content != nullptr && file->content->wal == nullptr &&
          file->content->journal == nullptr && file->content->hot_journal == nullptr)) {
-      // The catalog knows it all; and there are only so many descriptors.
+      // The catalog knows it all; and there are only so many descriptors. Whoever changes the file
+      // again attaches it before; a companion that comes looks for its database.
+      const bool is_database = file->content != nullptr && file->content->known.database;
       file->content.reset();
-      if (file->path_fd >= 0) file->own_fd.reset();
+      if (file->path_fd >= 0 || !is_database) file->own_fd.reset();
     }
     done.push_back(file);
     return true;

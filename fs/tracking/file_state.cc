@@ -284,6 +284,14 @@ bool open_own(FileState& file) {
   return file.own_fd.valid();
 }
 
+void let_go_of_descriptor(FileState& file) {
+  const Content* content = file.content.get();
+  const bool is_plain =
+      content == nullptr ||
+      (!content->known.database && content->wal == nullptr && content->journal == nullptr);
+  if (is_plain && file.path_fd >= 0 && !file.kept_hot) file.own_fd.reset();
+}
+
 size_t read_file(FileState& file, uint64_t offset, std::span<uint8_t> into) {
   if (!open_own(file)) {
     file.read_error = errno;

@@ -122,6 +122,9 @@ struct FileState : std::enable_shared_from_this<FileState> {
 
 // Opens a descriptor of the file that outlives the mount's. False if that fails.
 bool open_own(FileState& file);
+// Closes it, unless it is needed: what is attached can be opened again, and there are only so many
+// descriptors. A burst of new files must not need one more for each. The lock is held.
+void let_go_of_descriptor(FileState& file);
 // Reads up to into.size() bytes; fewer at the end of the file, and if it can't be read, which
 // read_error then says: what can't be read is not empty.
 size_t read_file(FileState& file, uint64_t offset, std::span<uint8_t> into);

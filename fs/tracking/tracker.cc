@@ -316,6 +316,22 @@ std::vector<std::shared_ptr<FileState>> Tracker::all_states() {
   return files;
 }
 
+void Tracker::done_with(std::shared_ptr<FileState> file) {
+  {
+    const std::scoped_lock lock(file->mutex);
+    if (!file->listed) let_go_of_descriptor(*file);
+  }
+  while (file != nullptr && file != root_) {
+    prune(file);
+    std::shared_ptr<FileState> parent;
+    {
+      const std::scoped_lock lock(names_mutex_);
+      parent = file->parent;
+    }
+    file = std::move(parent);
+  }
+}
+
 void Tracker::prune(const std::shared_ptr<FileState>& file) {
   const std::scoped_lock lock(file->mutex, names_mutex_);
   if (file->path_fd >= 0 || file->listed || file->touched || file == root_) return;

@@ -130,6 +130,9 @@ class Tracker final : public FileObserver {
   // Forgets a state that nothing refers to any more but the caller, once; when somebody else does,
   // at a later seal.
   void prune(const std::shared_ptr<FileState>& file);
+  // Of a file that was read and has nothing to do: the same for it, and for the directories above
+  // it that nobody needs any more. Whoever calls has no other reference.
+  void done_with(std::shared_ptr<FileState> file);
   // Called, with the path of the database, when a -shm appears or goes: whoever reads heads wants
   // to know. The calls come with locks held.
   void on_shm(std::function<void(const FileState& database, bool present)> callback) {

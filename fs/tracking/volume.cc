@@ -228,7 +228,7 @@ void Volume::make_cut(const Cut& cut, const std::vector<uint64_t>& tokens) {
   const Result<bool> made = cutter_->cut(cut);
   note_log_failure(made.ok() ? Status() : Status(made.error()));
   if (made.ok() && *made) {
-    note_unreadable(cutter_->unreadable());
+    note_unreadable(kCut, cutter_->unreadable());
     take_snapshot_position(cut.order);
     caught_up_ = caught_up_ || (compared() && log_->sealed() == log_->last());
   }
@@ -305,12 +305,19 @@ void Volume::note_log_failure(const Status& status) {
   log_error_ = status.error();
 }
 
-void Volume::note_unreadable(const std::optional<Error>& error) {
+void Volume::note_unreadable(Reader reader, const std::optional<Error>& error) {
   const std::scoped_lock lock(mutex_);
-  if (error && (!read_error_ || read_error_->message != error->message))
+  std::optional<Error>& noted = read_errors_[reader];
+  if (error && (!noted || noted->message != error->message))
     spdlog::error("{}; the replica keeps what it has of it", error->message);
-  if (!error && read_error_) spdlog::info("everything can be read again");
-  read_error_ = error;
+  const bool ended = !error && noted;
+  noted = error;
+  if (ended && !read_error()) spdlog::info("everything can be read again");
+}
+
+// The lock is held.
+std::optional<Error> Volume::read_error() const {
+  return read_errors_[kCut] ? read_errors_[kCut] : read_errors_[kScan];
 }
 
 // ---- The watch's thread.

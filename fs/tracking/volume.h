@@ -5,6 +5,7 @@
 // tracker.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -67,7 +68,9 @@ class Volume final : public ServerHooks {
   void take_snapshot_position(uint64_t order);
   void note_log_failure(const Status& status);
   bool log_failed() const;
-  void note_unreadable(const std::optional<Error>& error);
+  enum Reader { kCut, kScan };
+  void note_unreadable(Reader reader, const std::optional<Error>& error);
+  std::optional<Error> read_error() const;
 
   // The scan's thread.
   void run_scan();
@@ -145,7 +148,7 @@ class Volume final : public ServerHooks {
   std::optional<Snapshot> snapshot_;
   bool snapshot_done_ = false;
   std::optional<Error> log_error_;
-  std::optional<Error> read_error_;
+  std::array<std::optional<Error>, 2> read_errors_;  // By Reader.
 };
 
 // One that replicates, or one that is paused.

@@ -108,7 +108,7 @@ Result<json> Volume::sync(int64_t timeout_ms) {
   if (!position) {
     const std::scoped_lock lock(mutex_);
     if (log_error_) return *log_error_;
-    if (read_error_) return *read_error_;
+    if (const auto error = read_error()) return *error;
     const std::string file = unsettled_path_.empty() ? "a file" : unsettled_path_;
     return Error{Errc::kRetry,
                  "not everything could be captured in time: " + file + " is being written or read"};
@@ -153,7 +153,7 @@ json Volume::status() {
   if (!error && chunks_) error = chunks_->error();
   {
     const std::scoped_lock lock(mutex_);
-    if (read_error_) error = read_error_;
+    if (const auto unreadable = read_error()) error = unreadable;
     if (log_error_) error = log_error_;
     answer["first_upload"] = {
         {"done", snapshot_done_},

@@ -69,14 +69,14 @@ bool Volume::until_read(const std::function<Status()>& read) {
   Status done = read();
   while (!done.ok()) {
     const bool unreadable = done.error().code == Errc::kRetry;
-    note_unreadable(unreadable ? std::optional<Error>(done.error()) : std::nullopt);
+    note_unreadable(kScan, unreadable ? std::optional<Error>(done.error()) : std::nullopt);
     if (!unreadable) note_log_failure(done);
     std::unique_lock lock(mutex_);
     if (changed_.wait_for(lock, kReadAgain, [&] { return stopping_.load(); })) return false;
     lock.unlock();
     done = read();
   }
-  note_unreadable(std::nullopt);
+  note_unreadable(kScan, std::nullopt);
   return true;
 }
 

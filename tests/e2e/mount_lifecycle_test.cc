@@ -382,33 +382,5 @@ TEST(MountLifecycle, EndsAlsoIfAnotherMountGetsItsNumberAtOnce) {
   for (const std::string& other : others) umount2(other.c_str(), MNT_DETACH);
 }
 
-// Each file that the kernel knows costs two processes a descriptor: the kernel is asked to forget
-// some.
-TEST(MountLifecycle, ServesMoreFilesThanThereMayBeDescriptors) {
-  constexpr int kFiles = 9000;
-  constexpr int kLimit = 6000;
-  TemporaryDirectory place;
-  const std::string limited = place.path() + "/limited";
-  std::ofstream(limited) << "#!/bin/sh\nexec prlimit --nofile=" << kLimit << ":" << kLimit
-                         << " setpriv --bounding-set -sys_resource " + walfs_binary() + " \"$@\"\n";
-  chmod(limited.c_str(), 0755);
-  MountedDirectory mounted({}, Seconds(120), {}, {}, limited);
-  const auto name = [&](int i) {
-    return mounted.path(std::to_string(i % 100) + "/" + std::to_string(i));
-  };
-  for (int i = 0; i < 100; ++i) std::filesystem::create_directory(mounted.path(std::to_string(i)));
-  for (int i = 0; i < kFiles; ++i) std::ofstream(name(i)) << i;
-  for (int i = 0; i < kFiles; ++i) {
-    std::ifstream file(name(i));
-    int content = -1;
-    file >> content;
-    ASSERT_EQ(content, i);
-  }
-  const auto status = control_request(mounted.path(), {{"command", "status"}}, 10000);
-  ASSERT_TRUE(status) << status.error().message;
-  EXPECT_EQ(status->value("nodes_max", 0), (kLimit - 1024) / 4 * 3);
-  EXPECT_LE(status->value("nodes", kFiles), status->value("nodes_max", 0));
-}
-
 }  // namespace
 }  // namespace walfs::test
