@@ -1,9 +1,11 @@
-// Which segments of the log are to be put together into longer ones. Pure.
+// Which segments of the log are to be put together into longer ones, and which are to be thinned
+// out. Pure.
 //
 // A busy writer uploads a segment in each sync interval. Put together in levels (those of half a
 // minute, then of five minutes, then of an hour) they keep every point, but whoever opens or
 // restores the replica needs few requests, and what follows closely upon each other is compressed
-// together.
+// together. Of what is older than a day only the last point of each hour stays: a level of its own,
+// above all others.
 #pragma once
 
 #include <cstdint>
@@ -27,17 +29,24 @@ struct CompactionPolicy {
       {30 * kNsPerSecond, 8}, {300 * kNsPerSecond, 4}, {3600 * kNsPerSecond, 2}};
   uint64_t size_max = uint64_t{64} << 20;  // Of what is put together, as it is stored.
   int64_t grace_ns = 3600 * kNsPerSecond;  // A restore that has begun may still read what was.
+  // Of what is so old the last point of each hour is enough; what came within one window becomes
+  // one segment then.
+  int64_t thin_after_ns = 24 * 3600 * kNsPerSecond;  // 0: never.
+  int64_t thin_window_ns = 6 * 3600 * kNsPerSecond;
+  int64_t hour_ns = 3600 * kNsPerSecond;
+  unsigned thinned_level() const { return static_cast<unsigned>(levels.size()) + 1; }
 };
 
-// A segment, and when it came (steady clock, ns); 0: before this process.
+// A segment, and when it came (steady clock, ns; below 0 before that began).
 struct LogPiece {
   StoredObject segment;
   int64_t came_ns = 0;
+  int64_t thin_from_ns = INT64_MIN;  // Not to be thinned out earlier, as the last one of several.
 };
 
 struct Compaction {
   unsigned level = 0;
-  std::vector<LogPiece> pieces;  // At least two, which follow each other.
+  std::vector<LogPiece> pieces;  // They follow each other.
   PositionRange range() const {
     return {pieces.front().segment.range.first, pieces.back().segment.range.last};
   }
@@ -48,5 +57,9 @@ struct Compaction {
 std::optional<Compaction> plan_compaction(const std::vector<LogPiece>& pieces,
                                           const std::set<Position>& borders,
                                           const CompactionPolicy& policy, int64_t now_ns);
+// The next segments that are to be thinned out, likewise.
+std::optional<Compaction> plan_thinning(const std::vector<LogPiece>& pieces,
+                                        const std::set<Position>& borders,
+                                        const CompactionPolicy& policy, int64_t now_ns);
 
 }  // namespace walfs

@@ -1,5 +1,5 @@
-// Puts the segments that a writer has uploaded together into longer ones (compaction.h), and
-// removes the short ones after a time of grace.
+// Puts the segments that a writer has uploaded together into longer ones, thins out what is old
+// (compaction.h), and removes what both have replaced after a time of grace.
 //
 // It works on the store alone: whatever it has done when it is killed, each position is in a
 // segment, and a reader takes the longest.
@@ -41,6 +41,11 @@ class Compactor {
   void take_new();
   Status look();
   Result<bool> compact(int64_t now_ns);
+  Result<bool> thin_out_next(int64_t steady_now_ns);
+  // What lies between may be put together nevertheless.
+  void leave(const std::vector<StoredObject>& segments, const Error& error);
+  std::vector<LogPiece>::iterator find_piece(const StoredObject& segment);
+  void replace(const Compaction& due, const StoredObject& made);
   Result<bool> remove_replaced(int64_t now_ns);
 
   Store& store_;

@@ -7,6 +7,7 @@
 
 #include "replicator/base/result.h"
 #include "replicator/replica.h"
+#include "replicator/segment.h"
 #include "replicator/stores/store.h"
 
 namespace walfs {
@@ -18,5 +19,8 @@ namespace walfs {
 Result<StoredObject> join_segments(Store& store, const std::vector<StoredObject>& segments,
                                    unsigned level, const std::string& scratch,
                                    const std::atomic<bool>& stopping);
+
+// Finishes the segment that was written to `file` and puts it at the level, as above.
+Result<StoredObject> put_segment(Store& store, SegmentWriter& writer, int file, unsigned level);
 
 }  // namespace walfs

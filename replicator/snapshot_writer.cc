@@ -1,9 +1,6 @@
 #include "replicator/snapshot_writer.h"
 
-#include <fcntl.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <map>
 #include <span>
 #include <utility>
@@ -111,10 +108,7 @@ Result<StoredObject> SnapshotWriter::write(const RoutedPlan& routed) {
 
 Status SnapshotWriter::write_batch(const RoutedPlan& routed, const Slice* begin, const Slice* end) {
   const Batch batch({begin, end}, snapshot_);
-  const FileDescriptor directory(::open(scratch_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!directory.valid()) return error_from_errno("cannot open " + scratch_, errno);
-  WALFS_ASSIGN(const FileDescriptor scratch,
-               open_unnamed(directory.get(), "to write a snapshot with"));
+  WALFS_ASSIGN(const FileDescriptor scratch, open_unnamed(scratch_, "to write a snapshot with"));
   WALFS_TRY(fetch(routed, batch, scratch.get()));
   return pack(batch, scratch.get());
 }

@@ -155,7 +155,7 @@ CLI::App* add_mount(CLI::App& app, Arguments& arguments) {
       ->check(CLI::Range(kSnapshotIntervalMinMs, kSnapshotIntervalMaxMs));
   command
       ->add_option("--retention", options.retention_ms,
-                   "How long every point can be restored; or forever")
+                   "How far back one can restore: each commit of a day, then hourly; or forever")
       ->transform(retention_ms())
       ->default_str("7d");
   command->add_option("--threads", options.threads, "Threads that serve requests")

@@ -95,6 +95,7 @@ Status Volume::open_state(const ServerContext& context) {
   policy.compaction.size_max = std::min(policy.compaction.size_max, part_bytes());
   policy.snapshots.interval_ns = context.options.snapshot_interval_ms * kNsPerMs;
   policy.retention.keep_ns = context.options.retention_ms * kNsPerMs;
+  if (policy.retention.keep_ns == 0) policy.compaction.thin_after_ns = 0;
   upkeep_ = std::make_unique<Upkeep>(*store_, state_path_ + "/spool", std::move(policy));
   uploader_->on_uploaded(
       [this](PositionRange segment, uint64_t size) { upkeep_->add(segment, size); });

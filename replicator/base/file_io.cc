@@ -47,6 +47,12 @@ Result<FileDescriptor> open_unnamed(int directory, const std::string& purpose) {
   return fd;
 }
 
+Result<FileDescriptor> open_unnamed(const std::string& directory, const std::string& purpose) {
+  const FileDescriptor fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd.valid()) return error_from_errno("cannot open " + directory, errno);
+  return open_unnamed(fd.get(), purpose);
+}
+
 Status FileAppender::add(ByteView content) {
   buffer_.insert(buffer_.end(), content.begin(), content.end());
   return buffer_.size() < kIoSize ? Status() : flush();

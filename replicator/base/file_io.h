@@ -20,6 +20,7 @@ Result<Bytes> read_at(int fd, uint64_t offset, size_t size, const std::string& n
 // A file in the open directory that has no name and is gone with its descriptor. `purpose` is for
 // messages: "to restore with".
 Result<FileDescriptor> open_unnamed(int directory, const std::string& purpose);
+Result<FileDescriptor> open_unnamed(const std::string& directory, const std::string& purpose);
 
 // Writes a file from its beginning to its end, kIoSize or a little more at once.
 class FileAppender {

@@ -43,7 +43,7 @@ std::string printable(std::string text, size_t size_max) {
   return text;
 }
 
-Error damaged(const char* what) {
+Error damaged_answer(const char* what) {
   return Error{Errc::kDamaged, what};
 }
 
@@ -51,12 +51,12 @@ Result<S3ListEntry> parse_entry(const pugi::xml_node& node, bool encoded) {
   S3ListEntry entry{text_of(node, "Key"), 0, 0};
   if (encoded) {
     auto decoded = uri_decode(entry.key, Plus::kSpace);
-    if (!decoded) return damaged("the store's list holds a wrongly encoded key");
+    if (!decoded) return damaged_answer("the store's list holds a wrongly encoded key");
     entry.key = std::move(*decoded);
   }
   const auto size = parse_decimal(text_of(node, "Size"));
   if (entry.key.empty() || !size)
-    return damaged("the store's list holds an entry without key or size");
+    return damaged_answer("the store's list holds an entry without key or size");
   entry.size = *size;
   entry.modified_ns = parse_time(text_of(node, "LastModified")).value_or(0);
   return entry;
@@ -74,21 +74,22 @@ std::optional<uint64_t> parse_decimal(std::string_view text) {
 Result<S3ListPage> parse_s3_list(ByteView xml) {
   pugi::xml_document document;
   if (!load(document, xml) || !is_named(document.document_element(), "ListBucketResult")) {
-    return damaged("the store's answer is not a list of objects");
+    return damaged_answer("the store's answer is not a list of objects");
   }
   const pugi::xml_node root = document.document_element();
   const bool encoded = text_of(root, "EncodingType") == "url";
   S3ListPage page;
   for (const pugi::xml_node& node : root.children()) {
     if (!is_named(node, "Contents")) continue;
-    if (page.entries.size() == kMaxS3ListPage) return damaged("the store's list is too long");
+    if (page.entries.size() == kMaxS3ListPage)
+      return damaged_answer("the store's list is too long");
     WALFS_ASSIGN(S3ListEntry entry, parse_entry(node, encoded));
     page.entries.push_back(std::move(entry));
   }
   page.truncated = text_of(root, "IsTruncated") == "true";
   page.next_token = text_of(root, "NextContinuationToken");
   if (page.next_token.size() > kMaxTokenSize || (page.truncated && page.next_token.empty())) {
-    return damaged("the store's list does not say how it continues");
+    return damaged_answer("the store's list does not say how it continues");
   }
   return page;
 }
@@ -114,7 +115,7 @@ Result<std::string> parse_s3_upload_id(ByteView xml) {
     std::string id = text_of(document.document_element(), "UploadId");
     if (!id.empty() && id.size() <= kMaxTokenSize) return id;
   }
-  return damaged("the store's answer names no multipart upload");
+  return damaged_answer("the store's answer names no multipart upload");
 }
 
 std::string s3_complete_request(const std::vector<std::string>& etags) {

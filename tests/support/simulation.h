@@ -28,6 +28,7 @@ class Simulation {
   explicit Simulation(uint32_t seed);
 
   size_t partial_points() const { return partial_points_; }
+  size_t thinned_segments() const { return thinned_segments_; }
   size_t commits_returned() const { return commits_returned_; }
   size_t sectors_damaged() const { return sectors_damaged_; }
   size_t compactions() const { return compactions_; }
@@ -119,7 +120,7 @@ class Simulation {
   void expect_restored(const std::string& target, const Moment& from, const std::string& when);
   void check(const std::string& when);
   void end();
-  void count_partial_points();
+  void count_rare_objects();
   // Some of the history, too.
   void check_points();
 
@@ -152,6 +153,7 @@ class Simulation {
   bool applications_ = true;      // They run.
   bool must_begin_anew_ = false;  // The uploader says so.
   size_t partial_points_ = 0;
+  size_t thinned_segments_ = 0;
   size_t commits_returned_ = 0;
   size_t sectors_damaged_ = 0;
   size_t compactions_ = 0;

@@ -109,7 +109,7 @@ void Simulation::end() {
   if (failed()) return;
   check("at the end");
   check_points();
-  count_partial_points();
+  count_rare_objects();
   const auto report = verify_replica(cloud_);
   EXPECT_TRUE(report.ok()) << report.error().message;
   workloads_.clear();
@@ -118,12 +118,13 @@ void Simulation::end() {
   EXPECT_TRUE(report->damaged.empty()) << join_lines(report->damaged);
 }
 
-void Simulation::count_partial_points() {
+void Simulation::count_rare_objects() {
   const auto listing = list_replica(cloud_);
   ASSERT_TRUE(listing.ok()) << listing.error().message;
   for (const StoredObject& segment : listing->segments) {
     const auto index = load_segment_index(cloud_, segment);
     if (!index.ok()) continue;
+    thinned_segments_ += index->thinned ? 1 : 0;
     for (const Point& point : index->points) partial_points_ += point.partial ? 1 : 0;
   }
 }

@@ -377,12 +377,16 @@ class TrackedDirectory {
     }
     return {};
   }
-  // As in a year of which a simulation has some seconds. All points are kept, to be compared.
+  // As in a year of which a simulation has some seconds. Points of all times are kept, to be
+  // compared.
   static UpkeepPolicy upkeep_policy() {
     constexpr int64_t kMs = 1'000'000;
     UpkeepPolicy policy;
     policy.compaction.levels = {{20 * kMs, 2}, {100 * kMs, 2}, {1000 * kMs, 2}};
     policy.compaction.grace_ns = 50 * kMs;
+    policy.compaction.thin_window_ns = 100 * kMs;
+    policy.compaction.thin_after_ns = 200 * kMs;
+    policy.compaction.hour_ns = 30 * kMs;
     policy.snapshots.interval_ns = 40 * kMs;
     policy.snapshots.log_size_min = 20'000;
     policy.retention.keep_ns = 0;

@@ -20,6 +20,7 @@ using test::Call;
 class CompactorTest : public ::testing::Test {
  protected:
   CompactorTest() {
+    store_.tell_times();
     builder_.add();
     builder_.add();
     builder_.seal();
@@ -34,6 +35,7 @@ class CompactorTest : public ::testing::Test {
     for (size_t i = builder_.log().below(3) + 1; i > 0; --i) builder_.add();
     builder_.seal();
     const PositionRange range{before.next(), builder_.last()};
+    store_.set_time(segment_key(range), now_ns());
     compactor_->add(range, store_.objects().at(segment_key(range)).size());
     clock_.advance_ms(1000);
   }
@@ -168,7 +170,7 @@ TEST_F(CompactorTest, LosesNothingWhereverItFailsOrDies) {
     compact_all();
   }
   expect_every_point();
-  EXPECT_LE(segments(0).size(), 3U);
+  EXPECT_LE(segments(0).size(), 5U) << "what came alone in its hour";
 }
 
 TEST_F(CompactorTest, LeavesADamagedSegmentAloneAndGoesOnWithTheRest) {

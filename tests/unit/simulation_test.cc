@@ -29,6 +29,7 @@ TEST(Simulation, WhateverHappensARestoreIsACommittedStateThatIsNotOlderThanTheLa
   size_t sectors_damaged = 0;
   size_t catalog_faults = 0;
   size_t compactions = 0;
+  size_t thinned_segments = 0;
   for (const uint32_t seed : all) {
     SCOPED_TRACE(seed);
     Simulation simulation(seed);
@@ -39,12 +40,15 @@ TEST(Simulation, WhateverHappensARestoreIsACommittedStateThatIsNotOlderThanTheLa
     sectors_damaged += simulation.sectors_damaged();
     catalog_faults += simulation.catalog_faults();
     compactions += simulation.compactions();
+    thinned_segments += simulation.thinned_segments();
   }
   EXPECT_TRUE(all.size() < 100 || partial_points > 0);
   EXPECT_TRUE(all.size() < 100 || commits_returned > 0);
   EXPECT_TRUE(all.size() < 100 || sectors_damaged > 0);
   EXPECT_TRUE(all.size() < 100 || catalog_faults > 0);
   EXPECT_TRUE(all.size() < 100 || compactions > 0);
+  EXPECT_TRUE(all.size() < 100 || thinned_segments > 0);
+  RecordProperty("thinned_segments", std::to_string(thinned_segments));
   RecordProperty("compactions", std::to_string(compactions));
   RecordProperty("catalog_faults", std::to_string(catalog_faults));
   RecordProperty("sectors_damaged", std::to_string(sectors_damaged));

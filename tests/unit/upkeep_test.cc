@@ -1,16 +1,7 @@
 // A writer's replica over a long time. An hour takes a second here, and so on.
 #include "replicator/upkeep.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
-#include "replicator/history.h"
-#include "replicator/restore.h"
-#include "replicator/verify.h"
-#include "tests/support/replica_builder.h"
-#include "tests/support/restored_model.h"
-#include "tests/support/scratch_directory.h"
-#include "tests/support/simulated_store.h"
+#include "tests/support/long_lived_replica.h"
 
 namespace walfs {
 namespace {
@@ -18,103 +9,11 @@ namespace {
 using test::Call;
 using ::testing::IsEmpty;
 
-constexpr int64_t kHour = 1'000'000'000;
-constexpr uint64_t kDayHours = 24;
-constexpr uint64_t kKeptHours = 7 * kDayHours;
-
-UpkeepPolicy policy() {
-  UpkeepPolicy policy;
-  policy.compaction.levels = {{4 * kHour, 2}, {12 * kHour, 2}, {48 * kHour, 2}};
-  policy.compaction.grace_ns = kHour;
-  policy.snapshots.interval_ns = 24 * kHour;
-  policy.retention.keep_ns = static_cast<int64_t>(kKeptHours) * kHour;
-  policy.retention.grace_ns = kHour;
-  policy.retention.chunk_grace_ns = 24 * kHour;
-  return policy;
-}
-
-class UpkeepTest : public ::testing::Test {
- protected:
-  UpkeepTest() {
-    store_.tell_times();
-    builder_.add();
-    builder_.seal();
-    builder_.put_snapshot(Position::of(1, 0), builder_.last());
-    begin();
-  }
-  // The next process.
-  void begin(const UpkeepPolicy& chosen = policy()) {
-    upkeep_ = std::make_unique<Upkeep>(store_, scratch_.path(), chosen, Upkeep::Drive::kSteps);
-  }
-  // A point, its upload, and an hour.
-  void pass_hour() {
-    builder_.add();
-    builder_.seal();
-    upload(builder_.last());
-  }
-  // An hour with a point that changes nothing, of any epoch.
-  void pass_hour_with(Position position) {
-    Point point;
-    point.position = position;
-    point.time_ns = now_ns();
-    store_.set_object(segment_key({position, position}), test::make_segment({point}));
-    upload(position);
-  }
-  // The store has the segment of this point alone.
-  void upload(Position position) {
-    const PositionRange range{position, position};
-    store_.set_time(segment_key(range), now_ns());
-    upkeep_->add(range, store_.head(segment_key(range))->size);
-    clock_.advance_ms(1000);
-  }
-  Status work() {
-    while (true) {
-      const Result<bool> done = upkeep_->step();
-      if (!done.ok()) return done.error();
-      if (!*done) return {};
-    }
-  }
-  void live(uint64_t hours) {
-    for (uint64_t hour = 0; hour < hours; ++hour) {
-      pass_hour();
-      const Status worked = work();
-      ASSERT_TRUE(worked.ok()) << worked.error().message;
-    }
-  }
-  void expect_point(Position position) {
-    test::ScratchDirectory place;
-    RestoreOptions options;
-    options.target.position = position;
-    const auto report = restore(store_, place.path() + "/restored", options);
-    ASSERT_TRUE(report.ok()) << report.error().message;
-    expect_tree(builder_.state(position), kRootId, place.path() + "/restored");
-  }
-  // Of the last seven days each point can be restored.
-  void expect_kept() {
-    const uint64_t newest = builder_.last().sequence();
-    const uint64_t oldest = newest > kKeptHours ? newest - kKeptHours : 1;
-    for (uint64_t sequence = oldest; sequence <= newest; sequence += 41)
-      expect_point(Position::of(1, sequence));
-    expect_point(builder_.last());
-  }
-  std::set<std::string> needed_chunks() {
-    std::set<std::string> needed;
-    const auto objects = store_.objects();
-    for (const std::string& key : store_.keys("snapshots/")) {
-      const auto snapshot = decode_snapshot(key, objects.at(key));
-      EXPECT_TRUE(snapshot.ok());
-      for (const ChunkRef& chunk : snapshot->chunks) needed.insert(chunk_key(chunk.digest));
-    }
-    return needed;
-  }
-
-  std::atomic<bool> stopping_{false};
-  test::SimulatedClock clock_;
-  test::ScratchDirectory scratch_;
-  test::MemoryStore store_;
-  test::ReplicaBuilder builder_{store_, 11};
-  std::unique_ptr<Upkeep> upkeep_;
-};
+using UpkeepTest = test::LongLivedReplica;
+using test::kDayHours;
+using test::kHour;
+using test::kKeptHours;
+using test::year_policy;
 
 TEST_F(UpkeepTest, KeepsEachPointOfSevenDaysAndNotMuchMoreForALongTime) {
   for (int month = 0; month < 2; ++month) {
@@ -133,7 +32,7 @@ TEST_F(UpkeepTest, KeepsEachPointOfSevenDaysAndNotMuchMoreForALongTime) {
 }
 
 TEST_F(UpkeepTest, KeepsEverythingForever) {
-  UpkeepPolicy forever = policy();
+  UpkeepPolicy forever = year_policy();
   forever.retention.keep_ns = 0;
   begin(forever);
   live(20 * kDayHours);
@@ -260,7 +159,7 @@ TEST_F(UpkeepTest, KeepsThePointsOfTheEpochBeforeAFreshOne) {
 }
 
 TEST_F(UpkeepTest, WritesASnapshotEarlierIfTheLogGrows) {
-  UpkeepPolicy chosen = policy();
+  UpkeepPolicy chosen = year_policy();
   chosen.snapshots.interval_ns = 10'000 * kHour;
   chosen.snapshots.log_size_min = 1;
   begin(chosen);
