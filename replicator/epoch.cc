@@ -3,7 +3,9 @@
 #include <spdlog/spdlog.h>
 #include <sys/random.h>
 
+#include <algorithm>
 #include <array>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "replicator/hash.h"
@@ -16,7 +18,8 @@ namespace {
 
 using nlohmann::json;
 
-constexpr uint64_t kJsonSizeMax = 64 << 10;
+constexpr uint64_t kJsonSizeMax = 2 << 20;
+constexpr size_t kEarlierMax = 20'000;  // The newest ones, some 40 bytes each.
 constexpr uint64_t kMissingEpochsMax = 1000;
 
 Result<json> read_json(Store& store, const std::string& key) {
@@ -37,22 +40,52 @@ std::string text_of(const json& object, const char* name) {
   return field != object.end() && field->is_string() ? field->get<std::string>() : std::string();
 }
 
-Result<Epoch> read_epoch(Store& store, uint64_t number) {
+struct Claim {
+  Epoch epoch;
+  std::vector<Epoch> earlier;  // Ascending; without what is for people.
+};
+
+// Each is [number, parent, fresh].
+std::optional<std::vector<Epoch>> parse_earlier(const json& object, uint64_t before) {
+  std::vector<Epoch> earlier;
+  const auto field = object.find("earlier");
+  if (field == object.end()) return earlier;
+  if (!field->is_array()) return std::nullopt;
+  for (const json& entry : *field) {
+    if (!entry.is_array() || entry.size() != 3 || !entry[0].is_number_unsigned() ||
+        !entry[1].is_string() || !entry[2].is_boolean())
+      return std::nullopt;
+    Epoch epoch;
+    epoch.number = entry[0].get<uint64_t>();
+    const auto parent = Position::parse(entry[1].get<std::string>());
+    if (!parent || parent->epoch() >= epoch.number || epoch.number >= before ||
+        (!earlier.empty() && epoch.number <= earlier.back().number))
+      return std::nullopt;
+    epoch.parent = *parent;
+    epoch.fresh = entry[2].get<bool>();
+    earlier.push_back(std::move(epoch));
+  }
+  return earlier;
+}
+
+Result<Claim> read_claim(Store& store, uint64_t number) {
   const std::string key = epoch_key(number);
   WALFS_ASSIGN(const json object, read_json(store, key));
-  Epoch epoch;
+  Claim claim;
+  Epoch& epoch = claim.epoch;
   epoch.number = number;
   const auto parent = Position::parse(text_of(object, "parent"));
-  if (!parent || parent->epoch() >= number) {
-    return Error{Errc::kDamaged, key + " is damaged: it names no valid parent"};
-  }
+  if (!parent || parent->epoch() >= number) return damaged(key, "it names no valid parent");
   epoch.parent = *parent;
   const auto fresh = object.find("fresh");
   epoch.fresh = fresh != object.end() && fresh->is_boolean() && fresh->get<bool>();
   epoch.holder = text_of(object, "holder");
   epoch.token = text_of(object, "token");
   epoch.time_ns = parse_time(text_of(object, "time")).value_or(0);
-  return epoch;
+  auto earlier = parse_earlier(object, number);
+  if (!earlier) return damaged(key, "what it says of earlier epochs cannot be");
+  claim.earlier = *std::move(earlier);
+  return claim;
 }
 
 Result<std::vector<uint64_t>> list_epochs(Store& store) {
@@ -64,26 +97,37 @@ Result<std::vector<uint64_t>> list_epochs(Store& store) {
   return numbers;
 }
 
-std::string claim_text(const Epoch& epoch) {
-  return to_text({{"epoch", epoch.number},
-                  {"parent", epoch.parent.to_string()},
-                  {"fresh", epoch.fresh},
-                  {"holder", epoch.holder},
-                  {"token", epoch.token},
-                  {"time", format_time(epoch.time_ns)}});
+// `earlier` ascend, and are those before the epoch.
+std::string claim_text(const Epoch& epoch, const std::vector<Epoch>& earlier) {
+  json entries = json::array();
+  const size_t first = earlier.size() - std::min(earlier.size(), kEarlierMax);
+  for (size_t i = first; i < earlier.size(); ++i)
+    entries.push_back({earlier[i].number, earlier[i].parent.to_string(), earlier[i].fresh});
+  std::string text = to_text({{"epoch", epoch.number},
+                              {"parent", epoch.parent.to_string()},
+                              {"fresh", epoch.fresh},
+                              {"holder", epoch.holder},
+                              {"token", epoch.token},
+                              {"time", format_time(epoch.time_ns)}});
+  if (entries.empty()) return text;
+  // In one line: it may be long.
+  text.resize(text.rfind("\n}"));
+  return text + ",\n  \"earlier\": " + entries.dump() + "\n}\n";
 }
 
-Status put_claim(Store& store, const Epoch& epoch) {
-  const std::string text = claim_text(epoch);
+Status put_claim(Store& store, const Epoch& epoch, const std::vector<Epoch>& earlier) {
+  const std::string text = claim_text(epoch, earlier);
   Status put = store.put(epoch_key(epoch.number), ObjectBody::of(text), PutMode::kIfAbsent);
   if (put.ok() || put.error().code != Errc::kConflict) return put;
-  WALFS_ASSIGN(const Epoch holder, read_epoch(store, epoch.number));
-  if (holder.token == epoch.token) return {};  // Our own claim, whose answer was lost.
-  return held_by(store, holder);
+  WALFS_ASSIGN(const Claim holder, read_claim(store, epoch.number));
+  if (holder.epoch.token == epoch.token) return {};  // Our own claim, whose answer was lost.
+  return held_by(store, holder.epoch);
 }
 
-// No point will ever carry the number of such an epoch: it builds on nothing.
-Status claim_missing(Store& store, const Epoch& epoch, uint64_t newest) {
+// No point will ever carry the number of such an epoch: it builds on nothing. They are added to the
+// earlier ones.
+Status claim_missing(Store& store, const Epoch& epoch, std::vector<Epoch>& earlier) {
+  const uint64_t newest = earlier.empty() ? 0 : earlier.back().number;
   if (epoch.number - newest > kMissingEpochsMax) {
     return Error{Errc::kDamaged, "the replica at " + store.describe() +
                                      " is damaged: its newest epochs are missing"};
@@ -92,15 +136,16 @@ Status claim_missing(Store& store, const Epoch& epoch, uint64_t newest) {
   missing.parent = Position{};
   missing.fresh = true;
   for (missing.number = newest + 1; missing.number < epoch.number; ++missing.number) {
-    WALFS_TRY(put_claim(store, missing));
+    WALFS_TRY(put_claim(store, missing, earlier));
+    earlier.push_back(missing);
   }
   return {};
 }
 
 // Puts the claim again, which must fail. A store that takes it has the same claim as before.
-Result<Fencing> find_fencing(Store& store, const Epoch& epoch) {
+Result<Fencing> find_fencing(Store& store, const Epoch& epoch, const std::vector<Epoch>& earlier) {
   if (!store.has_conditional_put()) return Fencing::kRefused;
-  const std::string text = claim_text(epoch) + "\n";
+  const std::string text = claim_text(epoch, earlier) + "\n";
   const Status again = store.put(epoch_key(epoch.number), ObjectBody::of(text), PutMode::kIfAbsent);
   if (again.ok()) return Fencing::kIgnored;
   if (again.error().code == Errc::kConflict) return Fencing::kConditionalPut;
@@ -141,21 +186,29 @@ Result<std::string> create_volume(Store& store, const std::string& id) {
   return read_volume(store);
 }
 
+// What the newest claim does not tell of is of older versions, or has become too much.
 Result<std::vector<Epoch>> read_epochs(Store& store) {
   WALFS_ASSIGN(const std::vector<uint64_t> numbers, list_epochs(store));
-  std::vector<Epoch> epochs;
+  if (numbers.empty()) return std::vector<Epoch>();
+  WALFS_ASSIGN(Claim newest, read_claim(store, numbers.back()));
+  std::map<uint64_t, Epoch> epochs;
+  for (Epoch& epoch : newest.earlier) epochs.emplace(epoch.number, std::move(epoch));
+  epochs.emplace(newest.epoch.number, std::move(newest.epoch));
   for (const uint64_t number : numbers) {
-    WALFS_ASSIGN(Epoch epoch, read_epoch(store, number));
-    epochs.push_back(std::move(epoch));
+    if (epochs.contains(number)) continue;
+    WALFS_ASSIGN(Claim claim, read_claim(store, number));
+    epochs.emplace(number, std::move(claim.epoch));
   }
-  return epochs;
+  std::vector<Epoch> all;
+  for (auto& [number, epoch] : epochs) all.push_back(std::move(epoch));
+  return all;
 }
 
 Result<std::optional<Epoch>> read_newest_epoch(Store& store) {
   WALFS_ASSIGN(const std::vector<uint64_t> numbers, list_epochs(store));
   if (numbers.empty()) return std::optional<Epoch>();
-  WALFS_ASSIGN(Epoch epoch, read_epoch(store, numbers.back()));
-  return std::optional<Epoch>(std::move(epoch));
+  WALFS_ASSIGN(Claim claim, read_claim(store, numbers.back()));
+  return std::optional<Epoch>(std::move(claim.epoch));
 }
 
 std::string describe(Fencing fencing) {
@@ -179,15 +232,15 @@ Error held_by(const Store& store, const Epoch& holder) {
 }
 
 Result<Fencing> claim_epoch(Store& store, const Epoch& epoch) {
-  WALFS_ASSIGN(const std::optional<Epoch> newest, read_newest_epoch(store));
-  const uint64_t newest_number = newest ? newest->number : 0;
-  if (newest_number >= epoch.number) {
-    if (newest->token != epoch.token) return held_by(store, *newest);
+  WALFS_ASSIGN(std::vector<Epoch> epochs, read_epochs(store));
+  if (!epochs.empty() && epochs.back().number >= epoch.number) {
+    if (epochs.back().token != epoch.token) return held_by(store, epochs.back());
+    epochs.pop_back();
   } else {
-    WALFS_TRY(claim_missing(store, epoch, newest_number));
-    WALFS_TRY(put_claim(store, epoch));
+    WALFS_TRY(claim_missing(store, epoch, epochs));
+    WALFS_TRY(put_claim(store, epoch, epochs));
   }
-  WALFS_ASSIGN(const Fencing fencing, find_fencing(store, epoch));
+  WALFS_ASSIGN(const Fencing fencing, find_fencing(store, epoch, epochs));
   if (fencing != Fencing::kConditionalPut) {
     spdlog::warn(
         "the replica at {} is not protected from a second writer ({}): two that begin at the same "

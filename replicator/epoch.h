@@ -22,6 +22,7 @@ struct Epoch {
   Position parent;  // The last position before its own; 0 if there was none.
   bool fresh =
       false;  // Does not build on the parent's state: usable from its own first snapshot on.
+  // What is only known of the newest one, and of those that were read by themselves:
   std::string holder;  // For people: host name and directory.
   std::string token;   // Random: recognises a claim of one's own.
   int64_t time_ns = 0;
@@ -43,7 +44,7 @@ enum class Fencing {
 // For people and programs: "conditional-put", or "none: " or "unknown: " and the reason.
 std::string describe(Fencing fencing);
 
-// All epochs, ascending.
+// All epochs, ascending. A listing and one read: each claim tells of those before it, too.
 Result<std::vector<Epoch>> read_epochs(Store& store);
 // The newest one, or nothing. Cheap: a listing and one read.
 Result<std::optional<Epoch>> read_newest_epoch(Store& store);

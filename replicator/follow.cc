@@ -110,15 +110,16 @@ Result<std::vector<StoredObject>> Follower::find_new_segments() {
   WALFS_ASSIGN(const bool goes_on, log_goes_on(*store_, seen_));
   if (!goes_on) return std::vector<StoredObject>();
   WALFS_ASSIGN(const ReplicaListing replica, list_replica(*store_));
-  std::string replaced;
-  for (const Epoch& epoch : replica.epochs)
-    if (epoch.number > seen_.epoch() && epoch.parent < seen_) replaced = epoch.holder;
+  const bool replaced = std::any_of(
+      replica.epochs.begin(), replica.epochs.end(),
+      [this](const Epoch& epoch) { return epoch.number > seen_.epoch() && epoch.parent < seen_; });
   std::vector<StoredObject> found = follow_log(replica, {seen_, seen_});
-  if (replaced.empty() && !found.empty()) return found;
+  if (!replaced && !found.empty()) return found;
   // Until a restore would lead elsewhere, there is nothing better than what the directory has.
   const std::vector<Route> routes = find_routes(replica);
   if (routes.empty() || end_of(routes.back()) == seen_) return std::vector<StoredObject>();
-  if (!replaced.empty()) return must_restore_anew(replaced + " went on from an earlier point");
+  if (replaced)
+    return must_restore_anew(replica.epochs.back().holder + " went on from an earlier point");
   return must_restore_anew("it begins anew, or has a gap");
 }
 

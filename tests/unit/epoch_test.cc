@@ -193,8 +193,53 @@ TEST_F(Epochs, ThatNameNoEarlierParentAreDamaged) {
 }
 
 TEST_F(Epochs, LargerThanAnyEpochAreNotRead) {
-  put("epochs/000001.json", std::string(100 << 10, ' '));
+  put("epochs/000001.json", std::string(3 << 20, ' '));
   EXPECT_FALSE(read_epochs(store_).ok());
+}
+
+// However often the directory was mounted, whoever opens the replica needs two requests for it.
+TEST_F(Epochs, AreAllToldByTheNewestOne) {
+  for (uint64_t i = 1; i <= 50; ++i)
+    ASSERT_TRUE(claim_epoch(store_, make_epoch(i, Position::of(i - 1, i), i % 7 == 1)).ok());
+  store_.forget_requests();
+  const auto epochs = read_epochs(store_);
+  ASSERT_TRUE(epochs.ok()) << epochs.error().message;
+  EXPECT_EQ(store_.requests().size(), 2U);
+  ASSERT_EQ(epochs->size(), 50U);
+  for (uint64_t i = 1; i <= 50; ++i) {
+    const Epoch& epoch = (*epochs)[i - 1];
+    EXPECT_EQ(epoch.number, i);
+    EXPECT_EQ(epoch.parent, Position::of(i - 1, i));
+    EXPECT_EQ(epoch.fresh, i % 7 == 1);
+  }
+  EXPECT_EQ(epochs->back().holder, "host:/srv/app");
+}
+
+TEST_F(Epochs, OfWhichTheNewestDoesNotTellAreReadThemselves) {
+  for (uint64_t i = 1; i <= 3; ++i) ASSERT_TRUE(claim_epoch(store_, make_epoch(i)).ok());
+  put("epochs/000004.json", R"({"parent": "0000030000000001", "token": "t", "fresh": false})");
+  put("epochs/000005.json", R"({"parent": "0000040000000002", "token": "t", "fresh": false,
+                                "earlier": [[4, "0000030000000001", false]]})");
+  const auto epochs = read_epochs(store_);
+  ASSERT_TRUE(epochs.ok()) << epochs.error().message;
+  ASSERT_EQ(epochs->size(), 5U);
+  for (uint64_t i = 1; i <= 5; ++i) EXPECT_EQ((*epochs)[i - 1].number, i);
+  EXPECT_EQ((*epochs)[3].parent, Position::of(3, 1));
+}
+
+TEST_F(Epochs, ThatTellOfEarlierOnesWhatCannotBeAreDamaged) {
+  for (const char* earlier :
+       {"1", "[1]", "[[1]]", R"([[1, "0000000000000000"]])", R"([["1", "0000000000000000", true]])",
+        R"([[3, "0000000000000000", true]])", R"([[2, "0000020000000000", true]])",
+        R"([[-1, "0000000000000000", true]])", R"([[1, "x", true]])",
+        R"([[1, "0000000000000000", 1]])",
+        R"([[2, "0000000000000000", true], [1, "0000000000000000", true]])"}) {
+    put("epochs/000003.json",
+        std::string(R"({"parent": "0000020000000001", "token": "t", "earlier": )") + earlier + "}");
+    const auto epochs = read_epochs(store_);
+    ASSERT_FALSE(epochs.ok()) << earlier;
+    EXPECT_EQ(epochs.error().code, Errc::kDamaged) << earlier;
+  }
 }
 
 TEST(Token, IsDifferentEachTime) {
