@@ -200,6 +200,7 @@ Result<std::vector<Epoch>> read_epochs(Store& store) {
     epochs.emplace(number, std::move(claim.epoch));
   }
   std::vector<Epoch> all;
+  all.reserve(epochs.size());
   for (auto& [number, epoch] : epochs) all.push_back(std::move(epoch));
   return all;
 }
