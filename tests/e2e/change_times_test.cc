@@ -37,7 +37,7 @@ class ChangeTimes : public testing::TestWithParam<const char*> {
   }
   // Twice through a mapping, with a sync in between.
   void write_mapping() {
-    const FileDescriptor fd(open(path("mapped").c_str(), O_CREAT | O_RDWR, 0644));
+    const FileDescriptor fd(open(path("mapped").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644));
     ASSERT_EQ(ftruncate(fd.get(), 4096), 0);
     void* memory = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
     ASSERT_NE(memory, MAP_FAILED);
@@ -72,7 +72,7 @@ TEST_P(ChangeTimes, AreInAReplicaAndStayAfterAnUnmountAsApplicationsHaveSeenThem
 // A log that stays open and is never synced.
 TEST_P(ChangeTimes, OfAFileThatStaysOpenComeToTheReplica) {
   directory_.mount({"--durability", GetParam()});
-  FileDescriptor log(open(path("log").c_str(), O_CREAT | O_WRONLY | O_APPEND, 0644));
+  FileDescriptor log(open(path("log").c_str(), O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0644));
   const int64_t made = time_of(path("log"));
   for (int i = 0; i < 15; ++i) {
     ASSERT_EQ(write(log.get(), "line\n", 5), 5);
@@ -82,6 +82,20 @@ TEST_P(ChangeTimes, OfAFileThatStaysOpenComeToTheReplica) {
   EXPECT_GT(time_of(directory_.restore() + "/log"), made);
   log.reset();
   directory_.unmount();
+}
+
+TEST_P(ChangeTimes, OfAFileThatIsOpenWhileTheServerDiesComeToTheReplica) {
+  directory_.mount({"--durability", GetParam()});
+  FileDescriptor file(open(path("file").c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0644));
+  const int64_t made = time_of(path("file"));
+  usleep(50000);
+  ASSERT_EQ(write(file.get(), "text", 4), 4);
+  directory_.kill_server();
+  file.reset();
+  directory_.unmount();
+  const int64_t kept = time_of(directory_.source() + "/file");
+  EXPECT_GT(kept, made);
+  EXPECT_EQ(time_of(directory_.restore() + "/file"), kept);
 }
 
 INSTANTIATE_TEST_SUITE_P(Durability, ChangeTimes, testing::Values("async", "sync"),
