@@ -63,8 +63,8 @@ class LongLivedReplica : public ::testing::Test {
     upload(position);
   }
   // The store has the segment of this point alone.
-  void upload(Position position) {
-    const PositionRange range{position, position};
+  void upload(Position position) { upload(PositionRange{position, position}); }
+  void upload(PositionRange range) {
     store_.set_time(segment_key(range), now_ns());
     upkeep_->add(range, store_.head(segment_key(range))->size);
     clock_.advance_ms(1000);

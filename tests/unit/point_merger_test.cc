@@ -41,6 +41,13 @@ class MergedLog {
       EXPECT_TRUE(merger_.add(point, number)) << "alone it has to be taken";
     }
   }
+  // Of eight blocks, under the id 7.
+  void add_file() {
+    Point made;
+    made.changes = {SetFile{7, {}}, SetEntry{kRootId, "file", 7},
+                    log_.difference(7, Bytes(4096, 'a'), 512)};
+    add(std::move(made));
+  }
   // Applies what was put together to what is merged so far.
   void take() {
     if (merger_.empty()) return;
@@ -126,10 +133,7 @@ TEST(PointMerger, MakesSeveralPointsWhereOneWouldBeTooLarge) {
 
 TEST(PointMerger, SaysThatWhatAFileHadAndLostIsZeros) {
   MergedLog log(1);
-  Point made;
-  made.changes = {SetFile{7, {}}, SetEntry{kRootId, "file", 7},
-                  log.log().difference(7, Bytes(4096, 'a'), 512)};
-  log.add(made);
+  log.add_file();
   log.take();
   Point cut;
   cut.changes = {log.log().difference(7, Bytes(512, 'a'), 512)};
@@ -160,10 +164,7 @@ TEST(PointMerger, MakesAPointOfItsOwnOfAFileThatGrowsByFar) {
 
 TEST(PointMerger, SaysNothingOfWhatWasDroppedButThat) {
   MergedLog log(1);
-  Point made;
-  made.changes = {SetFile{7, {}}, SetEntry{kRootId, "file", 7},
-                  log.log().difference(7, Bytes(4096, 'a'), 512)};
-  log.add(made);
+  log.add_file();
   Point gone;
   gone.changes = {SetEntry{kRootId, "file", kNoFile}, DropFile{7}};
   log.add(gone);

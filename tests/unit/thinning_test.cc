@@ -26,6 +26,13 @@ class Thinning : public test::LongLivedReplica {
     clock_.advance_ms(2000);  // No point is ahead of it.
     begin_thinning();
   }
+  // An hour with one segment of so many points, which the builder has.
+  void pass_hour_with_segment(uint64_t points) {
+    builder_.seal();
+    upload({Position{builder_.last().value - points + 1}, builder_.last()});
+    const Status worked = work();
+    ASSERT_TRUE(worked.ok()) << worked.error().message;
+  }
   void begin_thinning() { begin(thinning_policy()); }
   std::vector<HistoryPoint> points() {
     const auto history = read_history(store_);
@@ -102,12 +109,7 @@ TEST_F(Thinning, LeavesEveryPointWhileTheWritersClockSaysThatTheyAreNew) {
   for (uint64_t hour = 0; hour < 2 * kDayHours; ++hour) {
     // The next points come from a day ahead.
     for (int i = 0; i < 24; ++i) builder_.add();
-    builder_.seal();
-    const PositionRange range{Position{builder_.last().value - 23}, builder_.last()};
-    store_.set_time(segment_key(range), now_ns());
-    upkeep_->add(range, store_.head(segment_key(range))->size);
-    clock_.advance_ms(1000);
-    ASSERT_TRUE(work().ok());
+    pass_hour_with_segment(24);
   }
   EXPECT_GE(points().size(), 2 * kDayHours * 24);
   EXPECT_GE(before, kDayHours);
@@ -119,12 +121,7 @@ TEST_F(Thinning, LeavesWhatEndsWithAPartialPoint) {
   for (int hour = 0; hour < 40; ++hour) {
     builder_.add();
     builder_.add_partial();
-    builder_.seal();
-    const PositionRange range{Position{builder_.last().value - 1}, builder_.last()};
-    store_.set_time(segment_key(range), now_ns());
-    upkeep_->add(range, store_.head(segment_key(range))->size);
-    clock_.advance_ms(1000);
-    ASSERT_TRUE(work().ok());
+    pass_hour_with_segment(2);
   }
   live(3 * kDayHours);
   for (const HistoryPoint& point : points()) expect_point(point.position);
