@@ -378,6 +378,9 @@ int run_cli(int argc, char** argv) {
   app.set_version_flag("--version", std::string("walfs ") + WALFS_VERSION);
   app.require_subcommand(1);
   app.get_formatter()->column_width(34);
+  app.footer(
+      "Examples:\n  walfs mount /srv/app --replica s3://my-bucket/app\n"
+      "  walfs status\n  walfs restore s3://my-bucket/app /srv/app-restored");
   Arguments arguments;
   CLI::App* mount = add_mount(app, arguments);
   CLI::App* unmount = add_unmount(app, arguments);
