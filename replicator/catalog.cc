@@ -116,6 +116,7 @@ Status Catalog::read_header() {
   header_.volume = rows["volume"];
   header_.url = rows["url"];
   header_.token = rows["token"];
+  header_.earlier_token = rows["earlier_token"];
   header_.parent = position("parent");
   header_.position = position("position");
   header_.uploaded = position("uploaded");
@@ -198,6 +199,7 @@ Status Catalog::write_header(const CatalogHeader& header) {
       {"volume", header.volume},
       {"url", header.url},
       {"token", header.token},
+      {"earlier_token", header.earlier_token},
       {"parent", header.parent.to_string()},
       {"position", header.position.to_string()},
       {"uploaded", header.uploaded.to_string()},

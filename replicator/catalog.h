@@ -51,7 +51,8 @@ struct Signature {
 struct CatalogHeader {
   std::string volume;  // "" in a catalog that was never begun.
   std::string url;
-  std::string token;  // Of the newest epoch's claim.
+  std::string token;          // Of the newest epoch's claim.
+  std::string earlier_token;  // Of an earlier one, which may arrive yet; "" if there is none.
   uint64_t epoch = 0;
   bool claimed = false;        // The store has the epoch; else the uploader has yet to claim it.
   Position parent;             // The epoch's parent.

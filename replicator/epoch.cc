@@ -115,12 +115,19 @@ std::string claim_text(const Epoch& epoch, const std::vector<Epoch>& earlier) {
   return text + ",\n  \"earlier\": " + entries.dump() + "\n}\n";
 }
 
-Status put_claim(Store& store, const Epoch& epoch, const std::vector<Epoch>& earlier) {
+bool is_of(const Epoch& claim, const Epoch& writer) {
+  return claim.token == writer.token ||
+         (!writer.earlier_token.empty() && claim.token == writer.earlier_token);
+}
+
+// Returns the claim that the store has then: this one, or one of the same writer that came first.
+Result<Epoch> put_claim(Store& store, const Epoch& epoch, const std::vector<Epoch>& earlier) {
   const std::string text = claim_text(epoch, earlier);
   Status put = store.put(epoch_key(epoch.number), ObjectBody::of(text), PutMode::kIfAbsent);
-  if (put.ok() || put.error().code != Errc::kConflict) return put;
-  WALFS_ASSIGN(const Claim holder, read_claim(store, epoch.number));
-  if (holder.epoch.token == epoch.token) return {};  // Our own claim, whose answer was lost.
+  if (put.ok()) return epoch;
+  if (put.error().code != Errc::kConflict) return put.error();
+  WALFS_ASSIGN(Claim holder, read_claim(store, epoch.number));
+  if (is_of(holder.epoch, epoch)) return std::move(holder.epoch);
   return held_by(store, holder.epoch);
 }
 
@@ -136,8 +143,8 @@ Status claim_missing(Store& store, const Epoch& epoch, std::vector<Epoch>& earli
   missing.parent = Position{};
   missing.fresh = true;
   for (missing.number = newest + 1; missing.number < epoch.number; ++missing.number) {
-    WALFS_TRY(put_claim(store, missing, earlier));
-    earlier.push_back(missing);
+    WALFS_ASSIGN(Epoch claimed, put_claim(store, missing, earlier));
+    earlier.push_back(std::move(claimed));
   }
   return {};
 }
@@ -238,6 +245,10 @@ Result<Fencing> claim_epoch(Store& store, const Epoch& epoch) {
     if (epochs.back().token != epoch.token) return held_by(store, epochs.back());
     epochs.pop_back();
   } else {
+    // The number before was free when this one was chosen.
+    if (!epoch.earlier_token.empty() && !epochs.empty() &&
+        epochs.back().number + 1 == epoch.number && !is_of(epochs.back(), epoch))
+      return held_by(store, epochs.back());
     WALFS_TRY(claim_missing(store, epoch, epochs));
     WALFS_TRY(put_claim(store, epoch, epochs));
   }

@@ -26,6 +26,9 @@ struct Epoch {
   std::string holder;  // For people: host name and directory.
   std::string token;   // Random: recognises a claim of one's own.
   int64_t time_ns = 0;
+  // Not in the store: that of an earlier claim of one's own, of a number before this one, which was
+  // sent and may arrive yet; "" if there is none.
+  std::string earlier_token;
 };
 
 // Reads volume.json. kNothingThere if the URL holds no replica, kUnsupported for a newer format.
@@ -50,7 +53,8 @@ Result<std::vector<Epoch>> read_epochs(Store& store);
 Result<std::optional<Epoch>> read_newest_epoch(Store& store);
 // Claims the epoch, and those that are missing between the newest one and it: a writer that was
 // replaced looks for the number after its own. May be repeated after a failure. kConflict, with who
-// holds the replica, if another token has this epoch or a later one. Finds out, and warns of it,
+// holds the replica, if another token has this epoch or a later one; where an earlier claim of
+// one's own may arrive, also if another token has the epoch before it. Finds out, and warns of it,
 // when the store cannot keep two writers apart.
 Result<Fencing> claim_epoch(Store& store, const Epoch& epoch);
 // The kConflict for who may not write: who does, since when, and how to take over.

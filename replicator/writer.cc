@@ -110,17 +110,29 @@ Result<std::vector<PositionRange>> usable_spool(const std::string& spool, Positi
   return usable;
 }
 
+// The newest epoch was claimed by this directory.
+bool has_our_token(const Found& found, const CatalogHeader& header) {
+  return found.newest &&
+         (found.newest->token == header.token ||
+          (!header.earlier_token.empty() && found.newest->token == header.earlier_token));
+}
+
+// The store has heard of the catalog's epoch.
+bool was_heard(const Found& found, const CatalogHeader& header) {
+  return has_our_token(found, header) && found.newest->number == header.epoch;
+}
+
 // The replica is the catalog's, and its newest epoch is the catalog's, or would be if that had been
 // claimed.
 bool is_ours(const Found& found, const CatalogHeader& header) {
   if (found.volume != header.volume || !found.newest) return false;
-  if (found.newest->token == header.token) return true;
+  if (has_our_token(found, header)) return true;
   return !header.claimed && found.newest->number < header.epoch;
 }
 
 Status check_holder(const Store& store, const Found& found, const CatalogHeader& header,
                     bool take_over) {
-  if (!found.newest || take_over || is_ours(found, header) || found.newest->token == header.token)
+  if (!found.newest || take_over || is_ours(found, header) || has_our_token(found, header))
     return {};
   return held_by(store, *found.newest);
 }
@@ -169,12 +181,44 @@ Status check_still_newest(Store& store, const WriterStart& writer) {
                                  "; try again"};
 }
 
-// Whether the claim of a first upload was perhaps sent, and not answered.
+// Whether the claim of the catalog's epoch was perhaps sent, and not answered.
 bool claim_may_arrive(const Found& found, const CatalogHeader& header, const std::string& url,
                       const std::string& spool) {
   if (header.token.empty() || header.url != url || header.volume != found.volume) return false;
-  if (found.newest && found.newest->token == header.token) return false;
-  return !header.snapshot_done && !is_claimed(header, spool);
+  return !was_heard(found, header) && !is_claimed(header, spool);
+}
+
+// What the catalog says of the epoch that it has begun.
+Epoch begun(const CatalogHeader& header) {
+  Epoch epoch;
+  epoch.number = header.epoch;
+  epoch.parent = header.parent;
+  epoch.token = header.token;
+  epoch.earlier_token = header.earlier_token;
+  return epoch;
+}
+
+// Number, parent and tokens of the epoch of a writer that builds on `parent`, or begins anew behind
+// it.
+Result<Epoch> choose_epoch(const Store& store, const Found& found, const CatalogHeader& header,
+                           const std::string& spool, const std::string& url, Position parent,
+                           bool fresh) {
+  // An epoch that began while the store was away goes on, until the store has heard of it: then
+  // it may have points that a catalog from before a power cut does not know.
+  if (!fresh && !is_claimed(header, spool) && !was_heard(found, header)) return begun(header);
+  const Position last = Position::of(header.epoch, 0);
+  Epoch epoch;
+  WALFS_ASSIGN(epoch.number, next_epoch(store, found, fresh ? parent : last));
+  epoch.parent = parent;
+  epoch.token = random_token();
+  if (!fresh || header.epoch < epoch.number || !claim_may_arrive(found, header, url, spool))
+    return epoch;
+  // The same claim again: whichever arrives first is ours.
+  if (!header.snapshot_done) return begun(header);
+  // That claim builds on what cannot be built on any more. It is ours, but another epoch.
+  WALFS_ASSIGN(epoch.number, next_epoch(store, found, std::max(parent, last)));
+  epoch.earlier_token = header.token;
+  return epoch;
 }
 
 }  // namespace
@@ -182,7 +226,8 @@ bool claim_may_arrive(const Found& found, const CatalogHeader& header, const std
 Result<WriterStart> begin_writing(Store& store, Catalog& catalog, const std::string& spool,
                                   const std::string& url, const std::string& holder,
                                   bool take_over) {
-  CatalogHeader header = catalog.header();
+  const CatalogHeader before = catalog.header();
+  CatalogHeader header = before;
   bool known = !header.volume.empty() && header.url == url && header.snapshot_done;
   if (known && !leads_to(spool, header.position)) {
     spdlog::warn("the spool is not complete; everything is read and uploaded anew");
@@ -190,8 +235,6 @@ Result<WriterStart> begin_writing(Store& store, Catalog& catalog, const std::str
   }
   WALFS_ASSIGN(Found found, look_at_store(store, !known));
   const bool ours = !found.reachable || is_ours(found, header);
-  const bool heard = found.newest && found.newest->token == header.token;
-  const bool may_arrive = claim_may_arrive(found, header, url, spool);
   if (known && ours && found.reachable) {
     const auto may_go_on = can_go_on(store, header, spool);
     if (!may_go_on.ok()) {
@@ -218,24 +261,8 @@ Result<WriterStart> begin_writing(Store& store, Catalog& catalog, const std::str
     }
     WALFS_TRY(catalog.wipe());
   }
-  if (!writer.fresh && !is_claimed(header, spool) && !heard) {
-    // An epoch that began while the store was away goes on, until the store has heard of it: then
-    // it may have points that a catalog from before a power cut does not know.
-    writer.epoch.number = header.epoch;
-    writer.epoch.parent = header.parent;
-    writer.epoch.token = header.token;
-  } else {
-    WALFS_ASSIGN(writer.epoch.number,
-                 next_epoch(store, found, writer.fresh ? parent : Position::of(header.epoch, 0)));
-    writer.epoch.parent = parent;
-    writer.epoch.token = random_token();
-    if (writer.fresh && may_arrive && header.epoch == writer.epoch.number) {
-      // The same claim again: whichever arrives first is ours.
-      parent = header.parent;
-      writer.epoch.parent = parent;
-      writer.epoch.token = header.token;
-    }
-  }
+  WALFS_ASSIGN(writer.epoch, choose_epoch(store, found, before, spool, url, parent, writer.fresh));
+  if (writer.fresh) parent = writer.epoch.parent;
   writer.epoch.fresh = writer.fresh;
   writer.epoch.holder = holder;
   writer.epoch.time_ns = now_ns();
@@ -246,9 +273,10 @@ Result<WriterStart> begin_writing(Store& store, Catalog& catalog, const std::str
   writer.newest = parent;
   writer.uploaded =
       writer.spooled.empty() ? writer.start : Position{writer.spooled.front().first.value - 1};
-  forget_claims(spool, {header.token, writer.epoch.token});
+  forget_claims(spool, {before.token, writer.epoch.token});
   header.url = url;
   header.token = writer.epoch.token;
+  header.earlier_token = writer.epoch.earlier_token;
   header.epoch = writer.epoch.number;
   header.claimed = false;
   header.parent = writer.epoch.parent;
@@ -290,14 +318,13 @@ Result<WriterStart> resume_writing(Catalog& catalog, const std::string& spool,
       return Error{Errc::kUnsupported, "the replica has no number left for another writer"};
     header.parent = header.position;
     header.token = random_token();
+    header.earlier_token.clear();
     header.claimed = false;
     ++header.epoch;
   }
   // Claimed or not: the uploader claims again, recognises what is its own, and learns how the store
   // fences.
-  writer.epoch.number = header.epoch;
-  writer.epoch.parent = header.parent;
-  writer.epoch.token = header.token;
+  writer.epoch = begun(header);
   writer.epoch.fresh = writer.fresh;
   writer.epoch.holder = holder;
   writer.epoch.time_ns = now_ns();

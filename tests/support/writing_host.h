@@ -102,11 +102,17 @@ class Host {
   std::vector<PositionRange> spooled_;
 };
 
-// A put may arrive long after the writer has given it up: just before the next one.
+// A put may arrive long after the writer has given it up, just before the next one, or never.
 class LateStore : public MemoryStore {
  public:
   void delay_next_put(const std::string& prefix) { prefix_ = prefix; }
+  void lose_next_put(const std::string& prefix) { lost_ = prefix; }
+  void lose_delayed() { late_.reset(); }
   Status put(const std::string& key, const ObjectBody& body, PutMode mode) override {
+    if (!lost_.empty() && key.starts_with(lost_)) {
+      lost_.clear();
+      return Error{Errc::kRetry, "no answer for " + key};
+    }
     if (!prefix_.empty() && key.starts_with(prefix_)) {
       prefix_.clear();
       late_ = {key, Bytes(body.memory.begin(), body.memory.end())};
@@ -121,6 +127,7 @@ class LateStore : public MemoryStore {
 
  private:
   std::string prefix_;
+  std::string lost_;
   std::optional<std::pair<std::string, Bytes>> late_;
 };
 

@@ -176,5 +176,66 @@ TEST_F(WriterTest, FirstClaimThatArrivesLateDoesNotLockItOut) {
   }
 }
 
+// The claim of an epoch that goes on where the one before ended is given up, what was written in it
+// is lost, and then it arrives.
+class ClaimOfALostEpoch : public WriterTest {
+ protected:
+  ClaimOfALostEpoch() : host_(store_, "host:/srv/app") {}
+  void SetUp() override {
+    establish(host_);
+    store_.delay_next_put("epochs/");
+    const auto start = host_.begin();
+    ASSERT_TRUE(start.ok()) << start.error().message;
+    ASSERT_EQ(start->fencing, Fencing::kUnclaimed);
+    const Position lost = host_.write();
+    ASSERT_EQ(lost, at(2, 3));
+    test::write_whole(host_.spool() + "/" + segment_name({lost, lost}), Bytes(100));
+  }
+  void expect_to_begin_anew_behind_it() {
+    const auto start = host_.begin();
+    ASSERT_TRUE(start.ok()) << start.error().message;
+    EXPECT_TRUE(start->fresh);
+    EXPECT_EQ(start->epoch.number, 3U);
+    host_.write();
+    EXPECT_TRUE(host_.upload()) << host_.upload_error();
+    const auto epochs = *read_epochs(store_);
+    ASSERT_EQ(epochs.size(), 3U);
+    EXPECT_FALSE(epochs[1].fresh);
+    EXPECT_TRUE(epochs[2].fresh);
+    EXPECT_EQ(epochs[2].parent, at(1, 2));
+  }
+
+  LateStore store_;
+  Host host_;
+};
+
+TEST_F(ClaimOfALostEpoch, DoesNotLockItsWriterOut) {
+  expect_to_begin_anew_behind_it();
+}
+
+TEST_F(ClaimOfALostEpoch, DoesNotLockItsWriterOutAfterTheNextClaimHasFailed) {
+  store_.lose_next_put("epochs/000002");
+  EXPECT_EQ(host_.begin().error().code, Errc::kRetry);
+  expect_to_begin_anew_behind_it();
+}
+
+TEST_F(ClaimOfALostEpoch, DoesNotLockItsWriterOutAfterTheClaimBehindItHasFailed) {
+  store_.lose_next_put("epochs/000003");
+  EXPECT_EQ(host_.begin().error().code, Errc::kRetry);
+  expect_to_begin_anew_behind_it();
+}
+
+TEST_F(ClaimOfALostEpoch, DoesNotTakeTheReplicaFromWhoeverCameBetween) {
+  store_.lose_delayed();
+  store_.lose_next_put("epochs/000002");
+  EXPECT_EQ(host_.begin().error().code, Errc::kRetry);
+  Host other(store_, "other:/srv/app");
+  ASSERT_TRUE(other.begin(/*take_over=*/true).ok());
+  const auto start = host_.begin();
+  ASSERT_FALSE(start.ok());
+  EXPECT_EQ(start.error().code, Errc::kConflict);
+  EXPECT_THAT(start.error().message, HasSubstr("other:/srv/app"));
+}
+
 }  // namespace
 }  // namespace walfs
