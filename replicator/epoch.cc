@@ -131,8 +131,8 @@ Result<Epoch> put_claim(Store& store, const Epoch& epoch, const std::vector<Epoc
   return held_by(store, holder.epoch);
 }
 
-// No point will ever carry the number of such an epoch: it builds on nothing. They are added to the
-// earlier ones.
+// No point will ever carry the number of such an epoch. What the epoch leaves of the history before
+// it, they leave, too. They are added to the earlier ones.
 Status claim_missing(Store& store, const Epoch& epoch, std::vector<Epoch>& earlier) {
   const uint64_t newest = earlier.empty() ? 0 : earlier.back().number;
   if (epoch.number - newest > kMissingEpochsMax) {
@@ -140,9 +140,9 @@ Status claim_missing(Store& store, const Epoch& epoch, std::vector<Epoch>& earli
                                      " is damaged: its newest epochs are missing"};
   }
   Epoch missing = epoch;
-  missing.parent = Position{};
   missing.fresh = true;
   for (missing.number = newest + 1; missing.number < epoch.number; ++missing.number) {
+    missing.parent = epoch.parent.epoch() < missing.number ? epoch.parent : Position{};
     WALFS_ASSIGN(Epoch claimed, put_claim(store, missing, earlier));
     earlier.push_back(std::move(claimed));
   }

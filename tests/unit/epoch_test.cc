@@ -126,6 +126,15 @@ TEST_F(Epochs, LeaveNoNumberOutSoThatAWriterThatWasReplacedFindsItsSuccessor) {
   EXPECT_EQ((*epochs)[5].parent, Position::of(2, 9));
 }
 
+TEST_F(Epochs, ThatAreClaimedForTheSakeOfALaterOneLeaveTheHistoryThatItLeaves) {
+  ASSERT_TRUE(claim_epoch(store_, make_epoch(1)).ok());
+  ASSERT_TRUE(claim_epoch(store_, make_epoch(4, Position::of(2, 9), true)).ok());
+  const auto epochs = read_epochs(store_);
+  ASSERT_TRUE(epochs.ok()) << epochs.error().message;
+  EXPECT_EQ((*epochs)[1].parent, Position{});
+  EXPECT_EQ((*epochs)[2].parent, Position::of(2, 9));
+}
+
 TEST_F(Epochs, AreClaimedToTheEndByARepetitionWhereverTheFirstOneFailed) {
   for (const bool took_effect : {false, true}) {
     // The fifth put is the one that must fail, so its answer cannot be lost.
