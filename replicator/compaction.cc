@@ -6,17 +6,19 @@ namespace {
 // What may become one segment of a level, as it grows piece by piece.
 class Run {
  public:
-  // Of pieces that came in windows before the one of `before_ns`.
-  Run(unsigned level, int64_t window_ns, int64_t before_ns, uint64_t size_max,
+  // Of pieces below `size_enough` that came in windows before the one of `before_ns`.
+  Run(unsigned level, int64_t window_ns, int64_t before_ns, uint64_t size_enough, uint64_t size_max,
       const std::set<Position>& borders)
       : level_(level),
         window_ns_(window_ns),
         before_ns_(before_ns),
+        size_enough_(size_enough),
         size_max_(size_max),
         borders_(borders) {}
 
   bool can_take(const LogPiece& piece) const {
-    if (piece.segment.level >= level_ || window_of(piece.came_ns) >= window_of(before_ns_))
+    if (piece.segment.level >= level_ || piece.segment.size >= size_enough_ ||
+        window_of(piece.came_ns) >= window_of(before_ns_))
       return false;
     if (pieces_.empty()) return true;
     const LogPiece& before = pieces_.back();
@@ -43,6 +45,7 @@ class Run {
   const unsigned level_;
   const int64_t window_ns_;
   const int64_t before_ns_;
+  const uint64_t size_enough_;
   const uint64_t size_max_;
   const std::set<Position>& borders_;
   std::vector<LogPiece> pieces_;
@@ -73,7 +76,7 @@ std::optional<Compaction> plan_compaction(const std::vector<LogPiece>& pieces,
   for (auto level = static_cast<unsigned>(policy.levels.size()); level > 0; --level) {
     const auto& [window_ns, count_min] = policy.levels[level - 1];
     auto due = first_run(
-        Run(level, window_ns, now_ns, policy.size_max, borders), level, pieces,
+        Run(level, window_ns, now_ns, policy.size_enough, policy.size_max, borders), level, pieces,
         [count = count_min](const std::vector<LogPiece>& run) { return run.size() >= count; });
     if (due) return due;
   }
@@ -90,9 +93,9 @@ std::optional<Compaction> plan_thinning(const std::vector<LogPiece>& pieces,
     return !run.empty() && run.back().thin_from_ns <= now_ns &&
            run.front().segment.range.first != run.back().segment.range.last;
   };
-  return first_run(
-      Run(level, policy.thin_window_ns, now_ns - policy.thin_after_ns, policy.size_max, borders),
-      level, pieces, has_several_points);
+  return first_run(Run(level, policy.thin_window_ns, now_ns - policy.thin_after_ns, UINT64_MAX,
+                       policy.size_max, borders),
+                   level, pieces, has_several_points);
 }
 
 }  // namespace walfs

@@ -37,8 +37,8 @@ class Worker {
     has_earlier_content_ = has_earlier_content;
   }
 
-  Status run(const std::vector<Job>& jobs) {
-    for (const Job& job : jobs) progress_.bytes_total += job.bytes();
+  Status run(const JobList& jobs) {
+    for (const Job& job : jobs.jobs()) progress_.bytes_total += job.bytes;
     std::vector<std::thread> threads;
     for (unsigned i = 0; i < std::max(1U, options_.threads); ++i) {
       threads.emplace_back([&] { work(jobs); });
@@ -49,17 +49,18 @@ class Worker {
   uint64_t bytes_fetched() const { return bytes_fetched_; }
 
  private:
-  void work(const std::vector<Job>& jobs) {
+  void work(const JobList& list) {
+    const std::vector<Job>& jobs = list.jobs();
     for (size_t i = next_++; i < jobs.size(); i = next_++) {
       Status done = check_cancelled(options_);
-      if (done.ok()) done = do_job(jobs[i]);
+      if (done.ok()) done = do_job(jobs[i], list.pieces(jobs[i]));
       const std::scoped_lock lock(mutex_);
       if (!done.ok()) {
         if (failure_.ok()) failure_ = done;
         next_ = jobs.size();
         return;
       }
-      progress_.bytes_done += jobs[i].bytes();
+      progress_.bytes_done += jobs[i].bytes;
       if (options_.progress) options_.progress(progress_);
     }
   }
@@ -71,11 +72,11 @@ class Worker {
   }
 
   // Whether an earlier restore has written what the object gives; then it counts as done.
-  Result<bool> is_there(const Job& job) {
+  Result<bool> is_there(const Job& job, const std::vector<Piece>& pieces) {
     if (!has_earlier_content_) return false;
     std::vector<uint64_t> hashes;
     uint64_t proof = 0;
-    for (const Piece& piece : job.pieces) {
+    for (const Piece& piece : pieces) {
       WALFS_ASSIGN(const uint64_t hash, tree_.hash_of_block(piece.id, piece.block));
       if (piece.hash && hash != *piece.hash) return false;
       hashes.push_back(hash);
@@ -83,26 +84,27 @@ class Worker {
     }
     if (job.is_chunk && proofs_->find(routed_.plan.chunks[job.object].digest) != proof)
       return false;
-    for (size_t i = 0; i < hashes.size(); ++i) tree_.count_block(job.pieces[i].id, hashes[i]);
+    for (size_t i = 0; i < hashes.size(); ++i) tree_.count_block(pieces[i].id, hashes[i]);
     return true;
   }
 
-  Status do_job(const Job& job) {
-    WALFS_ASSIGN(const bool there, is_there(job));
+  Status do_job(const Job& job, const std::vector<Piece>& pieces) {
+    WALFS_ASSIGN(const bool there, is_there(job, pieces));
     if (there) return {};
     WALFS_ASSIGN(const Bytes content, fetch(job));
+    RestoredTree::Writer writer(tree_);
     uint64_t proof = 0;
-    for (const Piece& piece : job.pieces) {
+    for (const Piece& piece : pieces) {
       if (uint64_t{piece.offset} + piece.size > content.size()) {
         return Error{Errc::kDamaged, "the replica is damaged: a block lies outside of its object"};
       }
-      WALFS_ASSIGN(
-          const uint64_t hash,
-          tree_.write_block(piece.id, piece.block,
-                            ByteView(content).subspan(piece.offset, piece.size), piece.hash));
+      WALFS_ASSIGN(const uint64_t hash,
+                   writer.add(piece.id, piece.block,
+                              ByteView(content).subspan(piece.offset, piece.size), piece.hash));
       proof += proof_of(piece, hash);
     }
-    bytes_fetched_ += job.bytes();
+    WALFS_TRY(writer.flush());
+    bytes_fetched_ += job.bytes;
     if (job.is_chunk && proofs_ != nullptr)
       proofs_->add(routed_.plan.chunks[job.object].digest, proof);
     return {};
@@ -161,7 +163,7 @@ Status restore_content(Store& store, const RoutedPlan& routed, FileId id, int di
   RestoredTree tree(directory, routed.plan, paths);
   WALFS_TRY(tree.create());
   Worker worker(store, routed, tree, options);
-  WALFS_TRY(worker.run(make_jobs(routed.plan, [&](FileId one) { return one == id; })));
+  WALFS_TRY(worker.run(JobList(routed.plan, [&](FileId one) { return one == id; })));
   return tree.verify();
 }
 
@@ -213,7 +215,7 @@ Status fill(RestoreDirectory& target, Store& store, const RoutedPlan& routed,
   Worker worker(store, routed, tree, options);
   worker.go_on(proofs, has_content);
   const Status fetched =
-      worker.run(make_jobs(routed.plan, [&](FileId id) { return tree.wants(id); }));
+      worker.run(JobList(routed.plan, [&](FileId id) { return tree.wants(id); }));
   has_content = has_content || worker.bytes_fetched() != 0;
   if (!fetched.ok()) return fetched.error();
   WALFS_TRY(tree.verify());
@@ -231,7 +233,8 @@ Result<RestorePreview> preview_restore(Store& store, const std::string& director
   for (const PlannedPath& path : paths) wanted.insert(path.id);
   RestorePreview preview;
   preview.report = report_on(routed.plan, paths);
-  for (const Job& job : make_jobs(routed.plan, [&](FileId id) { return wanted.contains(id); })) {
+  const JobList list(routed.plan, [&](FileId id) { return wanted.contains(id); });
+  for (const Job& job : list.jobs()) {
     ++preview.fetches;
     preview.bytes_max += job.is_chunk ? routed.plan.chunks[job.object].size
                                       : routed.indexes[job.segment].frames[job.object].stored_size;

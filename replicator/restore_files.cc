@@ -107,9 +107,9 @@ Result<std::shared_ptr<FileDescriptor>> RestoredTree::open_file(File& file) {
   return file.opened;
 }
 
-Result<uint64_t> RestoredTree::write_block(FileId id, uint64_t index, ByteView data,
+Result<uint64_t> RestoredTree::Writer::add(FileId id, uint64_t index, ByteView data,
                                            std::optional<uint64_t> hash) {
-  File& file = *files_.at(id);
+  File& file = *tree_.files_.at(id);
   const uint32_t block_size = file.planned->block_size;
   const uint64_t offset = index * block_size;
   const uint64_t actual = block_hash(index, data, block_size);
@@ -120,17 +120,38 @@ Result<uint64_t> RestoredTree::write_block(FileId id, uint64_t index, ByteView d
   file.checksum += actual;
   const bool is_zero_already = actual == kZeroBlockHash && !file.earlier;
   if (is_zero_already || offset >= file.planned->size) return actual;
-  Bytes padded;
   const uint64_t whole = stored_block_size(index, block_size, file.planned->size);
-  if (file.earlier && data.size() < whole) {
-    padded.assign(data.begin(), data.end());
-    padded.resize(whole);
-    data = padded;
+  const ByteView content = data.first(std::min<uint64_t>(data.size(), whole));
+  const bool goes_on = file_ == &file && offset == offset_ + run_.size() &&
+                       content.data() == run_.data() + run_.size();
+  if (goes_on) {
+    run_ = ByteView(run_.data(), run_.size() + content.size());
+  } else {
+    WALFS_TRY(flush());
+    file_ = &file;
+    offset_ = offset;
+    run_ = content;
   }
-  const uint64_t size = std::min<uint64_t>(data.size(), whole);
-  WALFS_ASSIGN(const auto fd, open_file(file));
-  WALFS_TRY(write_at(fd->get(), data.first(size), offset, file.path));
+  if (!file.earlier || content.size() == whole) return actual;
+  // Behind what is stored of a block there are zeros.
+  WALFS_TRY(flush());
+  const Bytes zeros(whole - content.size());
+  WALFS_ASSIGN(const auto fd, tree_.open_file(file));
+  WALFS_TRY(write_at(fd->get(), zeros, offset + content.size(), file.path));
   return actual;
+}
+
+Status RestoredTree::Writer::flush() {
+  if (run_.empty()) return {};
+  WALFS_ASSIGN(const auto fd, tree_.open_file(*file_));
+  WALFS_TRY(write_at(fd->get(), run_, offset_, file_->path));
+  // The disk shall be busy from the beginning, and not only when everything is there.
+  constexpr size_t kWorthAWrite = 256 << 10;
+  if (run_.size() >= kWorthAWrite)
+    ::sync_file_range(fd->get(), static_cast<off_t>(offset_), static_cast<off_t>(run_.size()),
+                      SYNC_FILE_RANGE_WRITE);
+  run_ = {};
+  return {};
 }
 
 Result<uint64_t> RestoredTree::hash_of_block(FileId id, uint64_t index) {

@@ -19,6 +19,8 @@
 namespace walfs {
 
 class RestoredTree {
+  struct File;
+
  public:
   // `directory` is an open directory, which may hold what keep_what_is_planned (see
   // restore_leftovers.h) has kept; paths are those of plan_paths, perhaps fewer. Both outlive the
@@ -27,10 +29,22 @@ class RestoredTree {
 
   // Directories and files at their full size. Where the plan has no block, they have zeros.
   Status create();
-  // Writes content of a block of a file, after checking it if `hash` is given, and counts it for
-  // the file's checksum. Gives its hash. Thread-safe.
-  Result<uint64_t> write_block(FileId id, uint64_t index, ByteView data,
-                               std::optional<uint64_t> hash);
+  // Writes what lies side by side in memory and in a file at once. The tree is thread-safe, one
+  // writer is not.
+  class Writer {
+   public:
+    explicit Writer(RestoredTree& tree) : tree_(tree) {}
+    // Checks a block of a file if `hash` is given, and counts it for the file's checksum. Gives its
+    // hash. `data` stays until flush().
+    Result<uint64_t> add(FileId id, uint64_t index, ByteView data, std::optional<uint64_t> hash);
+    Status flush();
+
+   private:
+    RestoredTree& tree_;
+    File* file_ = nullptr;
+    ByteView run_;
+    uint64_t offset_ = 0;  // In the file.
+  };
   // Of a block that may be there from an earlier restore. Thread-safe.
   Result<uint64_t> hash_of_block(FileId id, uint64_t index);
   // Counts a block that is there already.

@@ -81,7 +81,7 @@ Result<bool> Snapshotter::is_due(const Uploaded& uploaded) {
     WALFS_ASSIGN(const Snapshot snapshot, load_snapshot(store_, *newest_));
     size_ = content_size(snapshot);
   }
-  return log_size >= *size_;
+  return log_size / policy_.log_per_content >= *size_;
 }
 
 Result<bool> Snapshotter::write(const Uploaded& uploaded) {

@@ -18,9 +18,11 @@ namespace walfs {
 struct SnapshotPolicy {
   // After so long, if anything was uploaded since,
   int64_t interval_ns = 24 * 3600 * kNsPerSecond;
-  // or after so many bytes of log, or as many as the content of the snapshot before, if that is
-  // more: the log behind a snapshot bounds what a restore takes.
-  uint64_t log_size_min = uint64_t{256} << 20;
+  // or after so many bytes of log, or so many times the content of the snapshot before, if that is
+  // more: the log behind a snapshot bounds what a restore takes, and what a snapshot has to upload
+  // is in the log, too.
+  uint64_t log_size_min = uint64_t{1} << 30;
+  uint64_t log_per_content = 4;
 };
 
 class Snapshotter {

@@ -389,6 +389,7 @@ class TrackedDirectory {
     policy.compaction.hour_ns = 30 * kMs;
     policy.snapshots.interval_ns = 40 * kMs;
     policy.snapshots.log_size_min = 20'000;
+    policy.snapshots.log_per_content = 1;
     policy.retention.keep_ns = 0;
     policy.retention.chunk_grace_ns = 100 * kMs;
     return policy;

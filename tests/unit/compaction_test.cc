@@ -94,6 +94,18 @@ TEST_F(CompactionPlan, MakesNoSegmentThatIsTooLarge) {
 }
 
 // Whatever comes and when: in the end few segments are left, and each position is in one.
+// A gigabyte that is loaded at once is uploaded once.
+TEST_F(CompactionPlan, LeavesWhatIsLargeAlready) {
+  policy_.size_enough = 5000;
+  std::vector<LogPiece> all = pieces(300, 328);
+  all[10].segment.size = 5000;
+  const auto due = plan(all, 346);
+  ASSERT_TRUE(due);
+  EXPECT_EQ(due->range(), (PositionRange{at(300), at(309)}));
+  for (LogPiece& one : all) one.segment.size = 5000;
+  EXPECT_FALSE(plan(all, 100000));
+}
+
 TEST_F(CompactionPlan, EndsWithFewSegmentsThatHaveEverything) {
   EXPECT_TRUE(rc::check([this] {
     std::vector<LogPiece> all;
