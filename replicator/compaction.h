@@ -28,9 +28,9 @@ struct CompactionPolicy {
   std::vector<CompactionLevel> levels = {
       {30 * kNsPerSecond, 8}, {300 * kNsPerSecond, 4}, {3600 * kNsPerSecond, 2}};
   uint64_t size_max = uint64_t{64} << 20;  // Of what is put together, as it is stored.
-  // What is so large is long enough: to upload it once more would save nobody a request that
-  // counts.
-  uint64_t size_enough = uint64_t{8} << 20;
+  // What is so large stays as it is: a request for it takes little beside its bytes, which would be
+  // uploaded once more.
+  uint64_t size_enough = uint64_t{2} << 20;
   int64_t grace_ns = 3600 * kNsPerSecond;  // A restore that has begun may still read what was.
   // Of what is so old the last point of each hour is enough; what came within one window becomes
   // one segment then.

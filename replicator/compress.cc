@@ -14,13 +14,18 @@ struct FreeDecompressor {
   void operator()(ZSTD_DCtx* context) const { ZSTD_freeDCtx(context); }
 };
 
+// Low levels would look back for 1 MiB at most. What is shorter takes no more memory than it needs.
+constexpr int kWindowLog = 23;
+
 }  // namespace
 
 Bytes compress(ByteView data, int level) {
   static thread_local std::unique_ptr<ZSTD_CCtx, FreeCompressor> context(ZSTD_createCCtx());
   Bytes out(ZSTD_compressBound(data.size()));
+  ZSTD_CCtx_setParameter(context.get(), ZSTD_c_compressionLevel, level);
+  ZSTD_CCtx_setParameter(context.get(), ZSTD_c_windowLog, kWindowLog);
   const size_t size =
-      ZSTD_compressCCtx(context.get(), out.data(), out.size(), data.data(), data.size(), level);
+      ZSTD_compress2(context.get(), out.data(), out.size(), data.data(), data.size());
   out.resize(ZSTD_isError(size) ? 0 : size);
   return out;
 }

@@ -14,7 +14,7 @@ namespace {
 constexpr std::string_view kSegmentMagic = "walfsseg";
 constexpr std::string_view kEndMagic = "walfsend";
 constexpr uint16_t kSegmentVersion = 1;
-constexpr int kSegmentCompression = 1;
+constexpr int kSegmentCompression = 2;  // As fast as 1 with pages, and much better.
 // Flags.
 constexpr uint16_t kHasPartialPoints = 1;
 constexpr uint16_t kIsThinned = 2;
@@ -149,18 +149,24 @@ Status SegmentWriter::close_frame() {
   if (raw_.empty()) return {};
   const Bytes stored = compress(raw_, kSegmentCompression);
   WALFS_TRY(write_all(stored));
-  frames_.push_back({stored.size(), raw_.size(), stored_hash(stored)});
+  const Frame frame{stored.size(), raw_.size(), stored_hash(stored)};
+  if (frames_.size() == before_last_.frame_count) {
+    raw_.resize(before_last_.raw_size);
+    before_last_.raw = std::move(raw_);
+  }
+  frames_.push_back(frame);
   raw_.clear();
   return {};
 }
 
 SegmentWriter::Mark SegmentWriter::mark() const {
-  return {raw_,     points_.size(), frames_.size(), point_count_, partial_.size(),
-          written_, first_,         last_};
+  return {raw_.size(),     {},       points_.size(), frames_.size(), point_count_,
+          partial_.size(), written_, first_,         last_};
 }
 
 void SegmentWriter::restore(Mark mark) {
-  raw_ = std::move(mark.raw);
+  if (frames_.size() > mark.frame_count) raw_ = std::move(mark.raw);
+  raw_.resize(mark.raw_size);
   points_.truncate(mark.points_size);
   frames_.resize(mark.frame_count);
   point_count_ = mark.point_count;

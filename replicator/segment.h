@@ -1,6 +1,6 @@
 // A segment: some consecutive points of the log as one object (FORMAT.md, "Segments").
 //
-// Layout: header, data frames (each a zstd frame of about a MiB of blocks' bytes), the index (what
+// Layout: header, data frames (each a zstd frame of a few MiB of blocks' bytes), the index (what
 // the points change, without the bytes), trailer. A reader that wants one file reads the trailer,
 // the index, and only the frames that hold its blocks. This is the only place that names zstd, with
 // compress.h.
@@ -18,8 +18,9 @@ namespace walfs {
 
 inline constexpr size_t kSegmentHeaderSize = 32;
 inline constexpr size_t kSegmentTrailerSize = 40;
-inline constexpr size_t kFrameTarget = size_t{1}
-                                       << 20;  // A frame is closed when it holds this much.
+// A frame is closed when it holds this much. The pages that a busy database writes again and again
+// cost little where a frame has several of their versions: 4 MiB hold those of most seconds.
+inline constexpr size_t kFrameTarget = size_t{4} << 20;
 inline constexpr size_t kFrameRawMax = kFrameTarget + kBlockSizeMax;  // What a reader accepts.
 inline constexpr uint64_t kIndexRawMax = uint64_t{1} << 30;
 
@@ -54,7 +55,8 @@ class SegmentWriter {
   };
   // What undo() brings back.
   struct Mark {
-    Bytes raw;
+    size_t raw_size = 0;
+    Bytes raw;  // What is not in raw_ any more: a frame was closed since.
     size_t points_size = 0;
     size_t frame_count = 0;
     uint64_t point_count = 0;

@@ -22,6 +22,7 @@
 #include "fs/mount/process.h"
 #include "fs/mount/pruner.h"
 #include "fs/mount/session.h"
+#include "fs/mount/spare_memory.h"
 #include "fs/mount/users.h"
 
 namespace walfs {
@@ -65,6 +66,7 @@ class Server {
   std::atomic<bool> was_served_{false};
   std::atomic<int> keeper_pid_{0};
   std::atomic<int> flusher_pid_{0};
+  SpareMemory spare_memory_;
 };
 
 void Server::set_pids(const nlohmann::json& message) {

@@ -105,13 +105,14 @@ TEST_F(LogTest, KnowsHowLargeTheOpenSegmentIs) {
   EXPECT_EQ(log_->open_bytes(), 0U);
   constexpr uint32_t kBlock = 65536;
   std::minstd_rand random(1);
-  Bytes noise(size_t{32} * kBlock);
+  constexpr uint64_t kCount = 2 * kFrameTarget / kBlock;
+  Bytes noise(kCount * kBlock);
   for (uint8_t& byte : noise) byte = static_cast<uint8_t>(random());
   SetContent change;
   change.id = 2;
   change.block_size = kBlock;
   change.size = noise.size();
-  for (uint64_t index = 0; index < 32; ++index) {
+  for (uint64_t index = 0; index < kCount; ++index) {
     const ByteView block = ByteView(noise).subspan(index * kBlock, kBlock);
     change.blocks.push_back({index, block_hash(index, block, kBlock), block, 0});
   }

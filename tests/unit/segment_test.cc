@@ -203,7 +203,7 @@ TEST_F(Segment, HasNoFlagWhenItsPartialPointWasTakenBack) {
 }
 
 TEST(SegmentCodec, ReadsOnlyHeaderIndexAndTrailerForAnIndex) {
-  const Bytes data = noise(3 << 20, 2);
+  const Bytes data = noise(3 * kFrameTarget, 2);
   const Bytes object = make_segment({block_point(1, data, 4096)});
   uint64_t fetched = 0;
   const auto index = read_segment_index("seg", object.size(), [&](uint64_t offset, uint64_t size) {
@@ -218,7 +218,7 @@ TEST(SegmentCodec, ReadsOnlyHeaderIndexAndTrailerForAnIndex) {
 
 TEST(SegmentCodec, KeepsEveryBlockWithinOneFrame) {
   // Block sizes that do not divide a frame.
-  const Bytes data = noise((3 << 20) + 77, 3);
+  const Bytes data = noise(3 * kFrameTarget + 77, 3);
   const Bytes object = make_segment({block_point(1, data, 65536), block_point(2, data, 3 * 512)});
   const auto index = read_index(object);
   ASSERT_TRUE(index.ok());
@@ -259,7 +259,7 @@ TEST(SegmentCodec, HoldsPointsThatChangeNothing) {
 
 TEST_F(Segment, LooksAsItDidBeforeAnAddThatWasTakenBack) {
   const Bytes first = noise(3000, 1);
-  const Bytes large = noise(3 << 20, 2);
+  const Bytes large = noise(3 * kFrameTarget, 2);
   const Bytes third = noise(2000, 3);
   ASSERT_TRUE(writer_.add(block_point(1, first, 512)).ok());
   ASSERT_TRUE(writer_.add(block_point(2, large, 512)).ok());
@@ -272,7 +272,7 @@ TEST_F(Segment, LooksAsItDidBeforeAnAddThatWasTakenBack) {
 }
 
 TEST_F(Segment, IsEmptyAgainWhenItsOnlyPointWasTakenBack) {
-  const Bytes data = noise(2 << 20, 1);
+  const Bytes data = noise(2 * kFrameTarget, 1);
   ASSERT_TRUE(writer_.add(block_point(1, data, 512)).ok());
   EXPECT_FALSE(writer_.empty());
   writer_.undo();
@@ -284,9 +284,9 @@ TEST_F(Segment, IsEmptyAgainWhenItsOnlyPointWasTakenBack) {
 
 TEST_F(Segment, TakesTheSamePointAgainAfterTheDiskWasFull) {
   const Bytes first = noise(600, 1);
-  const Bytes large = noise(4 << 20, 2);
+  const Bytes large = noise(4 * kFrameTarget, 2);
   ASSERT_TRUE(writer_.add(block_point(1, first, 512)).ok());
-  for (const rlim_t limit : {rlim_t{40}, rlim_t{1 << 20}, rlim_t{(2 << 20) + 5}}) {
+  for (const rlim_t limit : {rlim_t{40}, rlim_t{kFrameTarget}, rlim_t{2 * kFrameTarget + 5}}) {
     const FileSizeLimit full(limit);
     const Status added = writer_.add(block_point(2, large, 4096));
     ASSERT_FALSE(added.ok());
