@@ -1,17 +1,24 @@
 #include "replicator/snapshot_writer.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <map>
 #include <span>
 #include <utility>
 #include <vector>
 
+#include "replicator/base/file_descriptor.h"
 #include "replicator/base/file_io.h"
+#include "replicator/time.h"
 
 namespace walfs {
 namespace {
 
 constexpr uint64_t kBatchSize = uint64_t{64} << 20;
+// A snapshot goes on where the one before it ended, but for what has changed since.
+constexpr unsigned kMissesMax = 32;
 const std::string kScratchName = "the scratch file of a snapshot";
 
 bool is_zeros(ByteView bytes) {
@@ -19,6 +26,23 @@ bool is_zeros(ByteView bytes) {
 }
 
 }  // namespace
+
+// There while a snapshot is not complete.
+class Mark {
+ public:
+  explicit Mark(const std::string& scratch) : path_(scratch + "/snapshot-begun") {}
+  // Whether an earlier snapshot was not completed.
+  bool set() {
+    if (::access(path_.c_str(), F_OK) == 0) return true;
+    // Without it a chunk may be put once more, and that is all.
+    const FileDescriptor made(::open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    return false;
+  }
+  void remove() { ::unlink(path_.c_str()); }
+
+ private:
+  std::string path_;
+};
 
 // Slices that go through one scratch file, one behind the other.
 struct SnapshotWriter::Batch {
@@ -86,6 +110,8 @@ Result<StoredObject> SnapshotWriter::write(const RoutedPlan& routed) {
   snapshot_ = std::move(draft.snapshot);
   pack_.clear();
   packed_.clear();
+  Mark mark(scratch_);
+  ask_ = mark.set() ? kMissesMax : 0;
   const std::span<const Slice> slices(draft.slices);
   for (size_t begin = 0; begin < slices.size();) {
     size_t end = begin;
@@ -103,6 +129,7 @@ Result<StoredObject> SnapshotWriter::write(const RoutedPlan& routed) {
   WALFS_TRY(check_stopping());
   WALFS_TRY(store_.put(snapshot_key(snapshot_.range), ObjectBody::of(object), PutMode::kIfAbsent));
   stored_.clear();
+  mark.remove();
   return StoredObject{snapshot_.range, object.size(), 0};
 }
 
@@ -160,11 +187,7 @@ Status SnapshotWriter::flush_pack() {
   if (pack_.empty()) return {};
   WALFS_TRY(check_stopping());
   const ChunkRef chunk{sha256(pack_), pack_.size()};
-  if (!stored_.contains(chunk.digest)) {
-    const Bytes object = encode_chunk(pack_);
-    WALFS_TRY(store_.put(chunk_key(chunk.digest), ObjectBody::of(object), PutMode::kPlain));
-    stored_.insert(chunk.digest);
-  }
+  WALFS_TRY(put(chunk));
   const auto number = static_cast<uint32_t>(snapshot_.chunks.size());
   snapshot_.chunks.push_back(chunk);
   for (Packed& packed : packed_) {
@@ -174,6 +197,26 @@ Status SnapshotWriter::flush_pack() {
   pack_.clear();
   packed_.clear();
   return {};
+}
+
+Status SnapshotWriter::put(const ChunkRef& chunk) {
+  if (stored_.contains(chunk.digest)) return {};
+  if (!was_put(chunk)) {
+    const Bytes object = encode_chunk(pack_);
+    WALFS_TRY(store_.put(chunk_key(chunk.digest), ObjectBody::of(object), PutMode::kPlain));
+  }
+  stored_.insert(chunk.digest);
+  return {};
+}
+
+// An old one is put again, which makes it new: another writer's retention may be removing it.
+bool SnapshotWriter::was_put(const ChunkRef& chunk) {
+  constexpr int64_t kRecent = 6 * 3600 * kNsPerSecond;
+  if (ask_ == 0) return false;
+  const auto found = store_.list(chunk_key(chunk.digest), "", 1);  // head() tells no time.
+  if (found.ok() && !found->empty() && now_ns() - found->front().modified_ns < kRecent) return true;
+  --ask_;
+  return false;
 }
 
 }  // namespace walfs

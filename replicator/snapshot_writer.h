@@ -16,8 +16,9 @@ namespace walfs {
 
 class SnapshotWriter {
  public:
-  // `scratch` is a directory for files without names, of up to 64 MiB each. The writer is kept
-  // after a failure: another call of write() puts no chunk again that the store has acknowledged.
+  // `scratch` is a directory for files without names, of up to 64 MiB each, and for a mark that
+  // stays while a snapshot is not complete: then what an earlier call has put, of this process or
+  // one that has died, is looked for before it is put again.
   SnapshotWriter(Store& store, std::string scratch, const std::atomic<bool>& stopping)
       : store_(store), scratch_(std::move(scratch)), stopping_(stopping) {}
 
@@ -32,12 +33,15 @@ class SnapshotWriter {
   Status pack(const Batch& batch, int scratch);
   void add_to_checksum(const Slice& slice, ByteView content);
   Status flush_pack();
+  Status put(const ChunkRef& chunk);
+  bool was_put(const ChunkRef& chunk);
   Status check_stopping() const;
 
   Store& store_;
   const std::string scratch_;
   const std::atomic<bool>& stopping_;
   std::set<Sha256Digest> stored_;
+  unsigned ask_ = 0;  // So many chunks more that are not there, and the store is asked for none.
 
   // Of the snapshot that is being written.
   Snapshot snapshot_;

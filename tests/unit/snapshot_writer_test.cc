@@ -210,6 +210,39 @@ TEST_P(SnapshotOfLargeFile, PutsNoChunkTwiceWhereverTheStoreFails) {
   expect_point(builder_.last());
 }
 
+// Each process gets one chunk farther than the one before.
+TEST_P(SnapshotOfLargeFile, PutsNoChunkTwiceWhereverAProcessDies) {
+  store_.tell_times();
+  const size_t before = store_.count(Call::kPut);
+  size_t deaths = 0;
+  while (true) {
+    store_.fail(Call::kPut, Errc::kRetry, 1, 1, "chunks/");
+    const auto written = write();
+    store_.heal();
+    if (written.ok()) break;
+    ASSERT_LT(++deaths, 20U);
+  }
+  EXPECT_GE(deaths, kSlices - 1);
+  EXPECT_LE(store_.count(Call::kPut) - before, 2 * kSlices + 4)
+      << "each once, the failures, the snapshot";
+  expect_point(builder_.last());
+}
+
+// It may be going, for whoever removes what has been superfluous for long.
+TEST_P(SnapshotOfLargeFile, PutsAChunkAgainThatHasBeenThereForLong) {
+  store_.tell_times();
+  store_.fail(Call::kPut, Errc::kRetry, 1, 1, "chunks/");
+  ASSERT_FALSE(write().ok());
+  store_.heal();
+  const auto chunks = store_.keys("chunks/");
+  ASSERT_FALSE(chunks.empty());
+  const int64_t long_ago = now_ns() - 24 * 3600 * kNsPerSecond;
+  for (const std::string& chunk : chunks) store_.set_time(chunk, long_ago);
+  const size_t before = store_.count(Call::kPut);
+  ASSERT_TRUE(write().ok());
+  EXPECT_GE(store_.count(Call::kPut) - before, kSlices + 1);
+}
+
 TEST_P(SnapshotOfLargeFile, StopsWhenItIsAskedToAndLeavesTheReplicaAsItWas) {
   stopping_ = true;
   const auto written = write();
