@@ -16,6 +16,7 @@ constexpr const char* kSchema = R"sql(
   PRAGMA journal_mode = WAL;
   PRAGMA synchronous = FULL;
   PRAGMA locking_mode = EXCLUSIVE;
+  PRAGMA journal_size_limit = 67108864;
   CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS files(
     id INTEGER PRIMARY KEY, inode INTEGER, attributes BLOB,

@@ -145,8 +145,8 @@ class Catalog {
   Status apply_changes(const Point& point, const Inodes& inodes);
   Status apply_content(const SetContent& change, bool torn);
   enum class Existing { kKeep, kReplace };
-  Status update_hashes(FileId id, const std::vector<BlockChange>& blocks, uint64_t missing,
-                       Existing existing);
+  Status update_hashes(FileId id, uint64_t block_count, const std::vector<BlockChange>& blocks,
+                       uint64_t missing, Existing existing);
   Status add_extents(SnapshotFile& file, Snapshot& snapshot,
                      std::map<Sha256Digest, uint32_t>& chunk_numbers);
   Status load_hashes(FileId id, ContentState& state);

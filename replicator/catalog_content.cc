@@ -8,19 +8,30 @@
 namespace walfs {
 namespace {
 
-// Hashes are stored in pieces, so that a change rewrites a few KiB and not the whole array.
+// Hashes are stored in pieces, so that a change rewrites a few KiB and not the whole array. A piece
+// ends with the file: most files are small.
 constexpr uint64_t kPieceBlocks = 512;
 
 using HashPiece = std::array<uint64_t, kPieceBlocks>;
 
-ByteView piece_bytes(const HashPiece& piece) {
-  return {reinterpret_cast<const uint8_t*>(piece.data()), sizeof(HashPiece)};
+// Of the piece with that number, in a file of so many blocks.
+ByteView piece_bytes(const HashPiece& piece, uint64_t number, uint64_t block_count) {
+  const uint64_t before = number * kPieceBlocks;
+  const uint64_t count = before < block_count ? std::min(block_count - before, kPieceBlocks) : 0;
+  return {reinterpret_cast<const uint8_t*>(piece.data()), count * sizeof(uint64_t)};
+}
+
+// The hashes of what is stored of a piece, `count` at most; none of what cannot be one.
+std::span<const uint8_t> stored_hashes(ByteView stored, uint64_t count) {
+  if (stored.size() > sizeof(HashPiece) || stored.size() % sizeof(uint64_t) != 0) return {};
+  return stored.first(std::min<uint64_t>(stored.size(), count * sizeof(uint64_t)));
 }
 
 }  // namespace
 
 // Writes the given hashes into their pieces; `missing` stands for blocks that had none before.
-Status Catalog::update_hashes(FileId id, const std::vector<BlockChange>& blocks, uint64_t missing,
+Status Catalog::update_hashes(FileId id, uint64_t block_count,
+                              const std::vector<BlockChange>& blocks, uint64_t missing,
                               Existing existing) {
   for (size_t i = 0; i < blocks.size();) {
     const uint64_t number = blocks[i].index / kPieceBlocks;
@@ -28,16 +39,16 @@ Status Catalog::update_hashes(FileId id, const std::vector<BlockChange>& blocks,
     piece.fill(missing);
     WALFS_ASSIGN(const bool found, sql_->get_piece.bind(1, id).bind(2, number).step());
     if (found) {
-      const ByteView stored = sql_->get_piece.blob(0);
-      if (stored.size() == sizeof(HashPiece))
-        std::memcpy(piece.data(), stored.data(), sizeof(HashPiece));
+      const auto stored = stored_hashes(sql_->get_piece.blob(0), kPieceBlocks);
+      std::memcpy(piece.data(), stored.data(), stored.size());
       sql_->get_piece.reset();
     }
     for (; i < blocks.size() && blocks[i].index / kPieceBlocks == number; ++i) {
       uint64_t& hash = piece[blocks[i].index % kPieceBlocks];
       if (existing == Existing::kReplace || hash == kUnknownHash) hash = blocks[i].hash;
     }
-    WALFS_TRY(sql_->put_piece.bind(1, id).bind(2, number).bind_blob(3, piece_bytes(piece)).run());
+    sql_->put_piece.bind(1, id).bind(2, number);
+    WALFS_TRY(sql_->put_piece.bind_blob(3, piece_bytes(piece, number, block_count)).run());
   }
   return {};
 }
@@ -62,7 +73,7 @@ Status Catalog::put_scanned(FileId id, const ContentState& state, uint64_t first
     blocks.reserve(hashes.size());
     for (size_t i = 0; i < hashes.size(); ++i)
       blocks.push_back({first_block + i, hashes[i], {}, 0});
-    WALFS_TRY(update_hashes(id, blocks, kUnknownHash, Existing::kKeep));
+    WALFS_TRY(update_hashes(id, current.block_count(), blocks, kUnknownHash, Existing::kKeep));
   }
   sql_->set_content.bind(1, id)
       .bind(2, uint64_t{current.block_size})
@@ -80,19 +91,19 @@ Status Catalog::apply_content(const SetContent& change, bool torn) {
   const bool scanned = !had || sql_->get_content.integer(3) != 0;
   if (row) sql_->get_content.reset();
   const uint64_t missing = scanned || change.reset ? kZeroBlockHash : kUnknownHash;
+  const uint64_t count = (change.size + change.block_size - 1) / change.block_size;
   if (change.reset) {
     WALFS_TRY(sql_->drop_hashes.bind(1, change.id).run());
     WALFS_TRY(sql_->drop_extents.bind(1, change.id).run());
   } else if (change.size < old_size) {
     // Blocks behind the new end are gone: whole pieces, and the rest of the last one.
-    const uint64_t count = (change.size + change.block_size - 1) / change.block_size;
     const uint64_t pieces = (count + kPieceBlocks - 1) / kPieceBlocks;
     WALFS_TRY(sql_->drop_pieces_from.bind(1, change.id).bind(2, pieces).run());
     std::vector<BlockChange> gone;
     for (uint64_t i = count; i < pieces * kPieceBlocks; ++i) gone.push_back({i, missing, {}, 0});
-    WALFS_TRY(update_hashes(change.id, gone, missing, Existing::kReplace));
+    WALFS_TRY(update_hashes(change.id, count, gone, missing, Existing::kReplace));
   }
-  WALFS_TRY(update_hashes(change.id, change.blocks, missing, Existing::kReplace));
+  WALFS_TRY(update_hashes(change.id, count, change.blocks, missing, Existing::kReplace));
   sql_->set_content.bind(1, change.id)
       .bind(2, uint64_t{change.block_size})
       .bind(3, change.size)
@@ -112,10 +123,9 @@ Status Catalog::load_hashes(FileId id, ContentState& state) {
     WALFS_ASSIGN(const bool more, sql_->all_pieces.step());
     if (!more) return {};
     const uint64_t first = sql_->all_pieces.integer(0) * kPieceBlocks;
-    const ByteView stored = sql_->all_pieces.blob(1);
-    if (stored.size() != sizeof(HashPiece) || first >= state.hashes.size()) continue;
-    const uint64_t count = std::min<uint64_t>(kPieceBlocks, state.hashes.size() - first);
-    std::memcpy(state.hashes.data() + first, stored.data(), count * sizeof(uint64_t));
+    if (first >= state.hashes.size()) continue;
+    const auto stored = stored_hashes(sql_->all_pieces.blob(1), state.hashes.size() - first);
+    std::memcpy(state.hashes.data() + first, stored.data(), stored.size());
   }
 }
 

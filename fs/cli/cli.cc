@@ -28,13 +28,23 @@ int finish(const Status& status) {
   return status.ok() ? 0 : fail(status.error());
 }
 
+std::string describe_duration(int64_t ms) {
+  constexpr std::pair<int64_t, const char*> kUnits[] = {
+      {86'400'000, "d"}, {3'600'000, "h"}, {60'000, "m"}, {1000, "s"}};
+  for (const auto& [unit, name] : kUnits)
+    if (ms % unit == 0) return std::to_string(ms / unit) + name;
+  return std::to_string(ms) + "ms";
+}
+
 // Durations as people write them: 250ms, 5s, 2m; a bare number is in seconds. Hands on
 // milliseconds.
-CLI::Validator duration_ms() {
+CLI::Validator duration_ms(int64_t min_ms = 0, int64_t max_ms = INT64_MAX) {
   return CLI::Validator(
-      [](std::string& text) -> std::string {
+      [=](std::string& text) -> std::string {
         const int64_t ms = parse_duration_ms(text);
         if (ms < 0) return "\"" + text + "\" is no duration; write 250ms, 5s or 2m";
+        if (ms < min_ms) return text + " is too short; " + describe_duration(min_ms) + " at least";
+        if (ms > max_ms) return text + " is too long; " + describe_duration(max_ms) + " at most";
         text = std::to_string(ms);
         return {};
       },
@@ -59,6 +69,9 @@ CLI::Validator size_bytes() {
       [](std::string& text) -> std::string {
         const int64_t bytes = parse_size(text);
         if (bytes < 0) return "\"" + text + "\" is no size; write 64KiB, 512MiB or 1GiB";
+        if (bytes < kSpoolLimitMin)
+          return text + " is too small; " + describe_size(kSpoolLimitMin) + " at least";
+        if (bytes > kSpoolLimitMax) return text + " is more than any disk has";
         text = std::to_string(bytes);
         return {};
       },
@@ -103,15 +116,13 @@ CLI::App* add_mount(CLI::App& app, Arguments& arguments) {
   command
       ->add_option("--flush-interval", options.flush_interval_ms,
                    "How often the kernel's pages are written back")
-      ->transform(duration_ms())
-      ->default_str("100ms")
-      ->check(CLI::Range(int64_t{5}, int64_t{60000}));
+      ->transform(duration_ms(5, 60000))
+      ->default_str("100ms");
   command
       ->add_option("--sync-interval", options.sync_interval_ms,
                    "How often what was captured is uploaded")
-      ->transform(duration_ms())
-      ->default_str("1s")
-      ->check(CLI::Range(int64_t{50}, int64_t{3600000}));
+      ->transform(duration_ms(50, 3600000))
+      ->default_str("1s");
   command
       ->add_option("--unmount-timeout", options.unmount_timeout_ms,
                    "How long SIGTERM waits for the store")
@@ -120,9 +131,8 @@ CLI::App* add_mount(CLI::App& app, Arguments& arguments) {
   command
       ->add_option("--request-timeout", options.request_timeout_ms,
                    "When a request to the store in which nothing moves is given up")
-      ->transform(duration_ms())
-      ->default_str("30s")
-      ->check(CLI::Range(int64_t{100}, int64_t{600000}));
+      ->transform(duration_ms(100, 600000))
+      ->default_str("30s");
   command
       ->add_option("--max-request-rate", options.max_request_rate,
                    "Requests to the S3 service in a second at most")
@@ -134,9 +144,8 @@ CLI::App* add_mount(CLI::App& app, Arguments& arguments) {
   command
       ->add_option("--sync-timeout", options.sync_timeout_ms,
                    "How long a commit waits for the store before the policy counts")
-      ->transform(duration_ms())
-      ->default_str("30s")
-      ->check(CLI::Range(int64_t{100}, int64_t{86400000}));
+      ->transform(duration_ms(100, 86400000))
+      ->default_str("30s");
   command
       ->add_option("--sync-policy", options.sync_policy,
                    "Then: wait on, fail with EIO, or degrade to async until the store is back")
@@ -145,14 +154,12 @@ CLI::App* add_mount(CLI::App& app, Arguments& arguments) {
       ->add_option("--spool-limit", options.spool_limit,
                    "How much may wait for the store before replication pauses")
       ->transform(size_bytes())
-      ->default_str("1GiB")
-      ->check(CLI::Range(kSpoolLimitMin, kSpoolLimitMax));
+      ->default_str("1GiB");
   command
       ->add_option("--snapshot-interval", options.snapshot_interval_ms,
                    "How often a snapshot is written of what has changed")
-      ->transform(duration_ms())
-      ->default_str("24h")
-      ->check(CLI::Range(kSnapshotIntervalMinMs, kSnapshotIntervalMaxMs));
+      ->transform(duration_ms(kSnapshotIntervalMinMs, kSnapshotIntervalMaxMs))
+      ->default_str("24h");
   command
       ->add_option("--retention", options.retention_ms,
                    "How far back one can restore: each commit of a day, then hourly; or forever")
@@ -260,9 +267,8 @@ CLI::App* add_restore(CLI::App& app, Arguments& arguments) {
   command
       ->add_option("--poll-interval", restore.poll_interval_ms,
                    "With --follow: how often the store is asked")
-      ->transform(duration_ms())
-      ->default_str("10s")
-      ->check(CLI::Range(int64_t{100}, int64_t{86400000}));
+      ->transform(duration_ms(100, 86400000))
+      ->default_str("10s");
   command->add_flag("--json", restore.json, "Answer in JSON, for programs");
   add_credentials(*command, restore.credentials_file);
   command->footer(

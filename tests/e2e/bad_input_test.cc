@@ -198,6 +198,23 @@ TEST_F(BadInput, UrlsWithTyposAreWrongUsage) {
   expect_target_untouched();
 }
 
+TEST_F(BadInput, OptionsOutOfTheirLimitsAreWrongUsageAndTheLimitsAreTold) {
+  const std::pair<std::vector<std::string>, const char*> wrong[] = {
+      {{"--snapshot-interval", "5s"}, "5s is too short; 1m at least"},
+      {{"--sync-interval", "2h"}, "2h is too long; 1h at most"},
+      {{"--flush-interval", "0.5x"}, "\"0.5x\" is no duration"},
+      {{"--spool-limit", "3KiB"}, "3KiB is too small; 64 KiB at least"},
+      {{"--spool-limit", "lots"}, "\"lots\" is no size"}};
+  for (const auto& [option, told] : wrong) {
+    std::vector<std::string> words = {"mount", directory_->source(), "--replica",
+                                      "file:///nowhere"};
+    words.insert(words.end(), option.begin(), option.end());
+    const Output output = run_walfs(words);
+    EXPECT_EQ(output.status, 2) << output.text;
+    expect_said(output, told);
+  }
+}
+
 TEST_F(BadInput, APointThatIsNoPointIsWrongUsage) {
   expect_one_sentence(run_walfs({"restore", url(), target(), "--at", "yesterday"}), 2);
   expect_one_sentence(run_walfs({"restore", url(), target(), "--at", "00ff"}), 2);

@@ -347,6 +347,27 @@ TEST_F(CatalogTest, ForgetsAllFilesButNotTheHeaderWhenWiped) {
   EXPECT_EQ(catalog_->header().volume, "v");
 }
 
+// A directory may have a million of them.
+TEST_F(CatalogTest, TakesLittleRoomForSmallFiles) {
+  constexpr uint64_t kFiles = 4000;
+  for (FileId id = 2; id < 2 + kFiles; ++id) {
+    SetFile file;
+    file.id = id;
+    SetContent content;
+    content.id = id;
+    content.block_size = 4096;
+    content.size = 100;
+    content.blocks.push_back({0, id, {}, 0});
+    Point point = point_of({content});
+    point.changes.insert(point.changes.begin(),
+                         {file, SetEntry{kRootId, "file " + std::to_string(id), id}});
+    ASSERT_TRUE(catalog_->apply(point).ok());
+  }
+  ASSERT_TRUE(catalog_->commit(Position::of(1, 1)).ok());
+  catalog_.reset();
+  EXPECT_LT(std::filesystem::file_size(path()), kFiles * 256);
+}
+
 TEST_F(CatalogTest, HasNoContentOfAFileThatItDoesNotKnowOrThatNeverHadAny) {
   ASSERT_TRUE(catalog_->apply(point_of({SetFile{2, {}}})).ok());
   EXPECT_FALSE(catalog_->content(2)->has_value());
