@@ -180,6 +180,7 @@ class MemoryStore : public Store {
     if (const auto fault = begin({Call::kRemove, key, {}})) return failed(*fault, key);
     const std::scoped_lock lock(mutex_);
     objects_.erase(key);
+    times_.erase(key);
     return {};
   }
   std::string describe() const override { return "memory://test"; }
