@@ -283,6 +283,7 @@ void Volume::take_snapshot_position(uint64_t order) {
   if (!snapshot.ok()) return note_log_failure(snapshot.error());
   seal_if_due(true);
   const std::scoped_lock lock(mutex_);
+  first_snapshot_ = snapshot->range.last;
   snapshot_ = std::move(*snapshot);
   snapshot_wanted_ = false;
   changed_.notify_all();

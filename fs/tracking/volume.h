@@ -79,7 +79,7 @@ class Volume final : public ServerHooks {
   void wait_for_room();
   bool until_read(const std::function<Status()>& read);
   void upload_everything();
-  bool put_snapshot(const Snapshot& snapshot);
+  bool put_snapshot(Snapshot snapshot);
   void note_snapshot_done();
 
   // The watch's thread.
@@ -145,7 +145,8 @@ class Volume final : public ServerHooks {
   bool snapshot_wanted_ = false;
   // An earlier instant has files that were removed before anybody read them.
   uint64_t snapshot_order_ = 0;
-  std::optional<Snapshot> snapshot_;
+  std::optional<Snapshot> snapshot_;  // Until it is uploaded.
+  Position first_snapshot_;           // Of a first upload: its position.
   bool snapshot_done_ = false;
   std::optional<Error> log_error_;
   std::array<std::optional<Error>, 2> read_errors_;  // By Reader.

@@ -121,7 +121,7 @@ Result<json> Volume::sync(int64_t timeout_ms) {
     std::unique_lock lock(mutex_);
     changed_.wait_for(lock, left(), [&] { return snapshot_done_ || stopping_; });
     // Nothing older than the first upload can be restored.
-    if (snapshot_) position = std::max(*position, snapshot_->range.last);
+    position = std::max(*position, first_snapshot_);
   }
   if (!first_upload_done() || !uploader_->wait_for(*position, left())) {
     const UploadStatus status = uploader_->status();

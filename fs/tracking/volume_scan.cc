@@ -30,6 +30,7 @@ void Volume::run_scan() {
   } else {
     upload_everything();
   }
+  scan_.unread = {};
   const std::scoped_lock lock(mutex_);
   scan_done_ = !stopping_;
   changed_.notify_all();
@@ -87,28 +88,32 @@ void Volume::upload_everything() {
     return {};
   });
   if (!all) return;
+  scan_.unread = {};
   std::unique_lock lock(mutex_);
   snapshot_wanted_ = true;
   snapshot_order_ = tracker_->next_order();
   changed_.wait(lock, [&] { return stopping_ || snapshot_; });
   if (stopping_ && !snapshot_) return;
+  Snapshot snapshot = std::move(*snapshot_);
+  snapshot_.reset();
   lock.unlock();
-  if (!put_snapshot(*snapshot_)) return;
+  if (!put_snapshot(std::move(snapshot))) return;
   spdlog::info("the first upload is complete");
 }
 
 // Once the log leads to its end, and never in an epoch that is somebody else's: whoever sees it can
 // use it.
-bool Volume::put_snapshot(const Snapshot& snapshot) {
+bool Volume::put_snapshot(Snapshot snapshot) {
   while (!uploader_->wait_for(snapshot.range.last, milliseconds(200))) {
     std::unique_lock lock(mutex_);
     if (changed_.wait_for(lock, milliseconds(50), [&] { return stopping_.load(); })) return false;
   }
   const Bytes object = encode_snapshot(snapshot);
+  const PositionRange range = snapshot.range;
+  snapshot = {};  // Of a million files it is much larger than the object.
   Outage outage("uploads of the first snapshot to " + store_->describe());
   while (true) {
-    const Status put =
-        store_->put(snapshot_key(snapshot.range), ObjectBody::of(object), PutMode::kPlain);
+    const Status put = store_->put(snapshot_key(range), ObjectBody::of(object), PutMode::kPlain);
     if (put.ok()) break;
     if (const auto line = outage.failed(put.error(), steady_ns())) spdlog::warn("{}", *line);
     std::unique_lock lock(mutex_);
