@@ -1,0 +1,156 @@
+# shellcheck shell=bash
+# Serving volumes: by a unit of systemd where that runs; elsewhere walfs supervises itself.
+
+unit_of() { echo "walfs-dokku@$1.service"; }
+with_systemd() { [ -d /run/systemd/system ]; }
+
+write_config() { # VOLUME
+  {
+    echo "replica = \"$(get "$1" url)\""
+    if has "$1" credentials; then echo "credentials-file = \"$STATE/volumes/$1/credentials\""; fi
+  } | put "$STATE/volumes/$1/walfs.toml"
+}
+
+# Fills `mount` with the command.
+compose_mount() { # VOLUME
+  mount=(walfs mount "$(backing_of "$1")" "$(get "$1" directory)" --config "$STATE/volumes/$1/walfs.toml")
+  if has "$1" take-over; then mount+=(--take-over); fi
+}
+
+launch() { # VOLUME
+  local mount said
+  if with_systemd; then
+    systemctl reset-failed "$(unit_of "$1")" 2>/dev/null || true
+    systemctl enable --quiet --now "$(unit_of "$1")" 9>&- ||
+      fail "$(get "$1" directory) cannot be mounted: $(journalctl -q -o cat -n 3 -u "$(unit_of "$1")" 2>/dev/null | tr '\n' ' ')"
+  else
+    compose_mount "$1"
+    said=$("${mount[@]}" 2>&1 9>&-) || fail "$(get "$1" directory) cannot be mounted: ${said#walfs: }"
+    settle "$1"
+  fi
+}
+
+# What is wanted of a mount once it serves.
+settle() { # VOLUME
+  local directory
+  directory=$(get "$1" directory)
+  rm -f "$STATE/volumes/$1/take-over"
+  if has "$1" paused; then walfs pause "$directory" >/dev/null; fi
+  if has "$1" owner; then
+    chown -hR "$(get "$1" owner)" "$directory"
+    rm -f "$STATE/volumes/$1/owner"
+  fi
+}
+
+# All of it is on this machine still, in the directory, so that force loses nothing but the time to send it later.
+unmount() { # VOLUME [force]
+  local directory said
+  directory=$(get "$1" directory)
+  case $(state_of "$1") in
+    dead) umount -l "$directory" ;;
+    mounted)
+      if ! said=$(walfs unmount "$directory" --timeout 60s 2>&1); then
+        [[ ${2:-} == force ]] || has "$1" paused || fail "$directory is not unmounted: ${said#walfs: }"
+        walfs unmount "$directory" --force --timeout 5s >/dev/null 2>&1 || umount -l "$directory"
+      fi
+      ;;
+  esac
+  if with_systemd; then systemctl stop "$(unit_of "$1")" 9>&- || true; fi
+}
+
+forget_unit() { # VOLUME
+  if with_systemd; then systemctl disable --quiet "$(unit_of "$1")" || true; fi
+}
+
+# Other servers go on, with the keys and the version that are there now.
+renew_servers() { # VOLUME
+  local said
+  said=$(walfs upgrade "$(get "$1" directory)" 2>&1 9>&-) ||
+    warn "the servers of $(get "$1" app) could not be renewed: ${said#walfs: }"
+}
+
+command_prepare() { prepare "$(volume_of "$(check_app "$1")")"; }
+
+# For a start that did not come to its mount.
+command_unprepare() {
+  local volume
+  volume=$(volume_of "$(check_app "$1")")
+  has "$volume" started || put_back "$volume"
+}
+
+command_start() { # APP
+  local volume
+  volume=$(volume_of "$(check_app "$1")")
+  copy_credentials "$volume"
+  require_credentials "$(get "$volume" url)" "$(credentials_of "$1")"
+  prepare "$volume"
+  write_config "$volume"
+  touch "$STATE/volumes/$volume/started"
+  if [ "$(state_of "$volume")" != mounted ]; then
+    rm -f "$STATE/volumes/$volume/paused"
+    launch "$volume"
+  elif has "$volume" paused; then
+    walfs resume "$(get "$volume" directory)" >/dev/null
+    rm -f "$STATE/volumes/$volume/paused"
+  fi
+}
+
+command_pause() { # APP
+  local volume
+  volume=$(volume_of "$(check_app "$1")")
+  [ "$(state_of "$volume")" = mounted ] || fail "the replication of $1 is not started"
+  touch "$STATE/volumes/$volume/paused"
+  walfs pause "$(get "$volume" directory)" >/dev/null
+}
+
+command_renew() { # [APP]
+  local volume
+  for volume in $(volumes); do
+    [[ -z ${1:-} || $(get "$volume" app) == "$1" ]] || continue
+    if [ "$(state_of "$volume")" = mounted ]; then renew_servers "$volume"; fi
+  done
+}
+
+# Takes the mount away for a while; the data stays where it is.
+command_unmount() { # APP
+  unmount "$(volume_of "$(check_app "$1")")" force
+}
+
+# After a start of the machine without systemd: mounts all that was mounted.
+command_start-all() {
+  local volume
+  for volume in $(volumes); do
+    if ! has "$volume" started || [ "$(state_of "$volume")" = mounted ]; then continue; fi
+    (prepare "$volume" && write_config "$volume" && launch "$volume") || warn "the storage of $(get "$volume" app) is not mounted"
+  done
+}
+
+# ---- For the unit: serves a volume until it is told to stop.
+
+command_serve() { # VOLUME
+  local mount
+  prepare "$1"
+  compose_mount "$1"
+  exec "${mount[@]}" --foreground
+}
+
+command_ready() { # VOLUME; systemd sets MAINPID
+  local directory tries
+  directory=$(get "$1" directory)
+  for ((tries = 0; tries < 600; tries++)); do
+    if walfs status "$directory" &>/dev/null; then
+      settle "$1"
+      return
+    fi
+    kill -0 "${MAINPID:-1}" 2>/dev/null || fail "walfs ended before it served $directory"
+    sleep 0.1
+  done
+  fail "walfs does not serve $directory within a minute"
+}
+
+command_end() { # VOLUME
+  local directory
+  directory=$(get "$1" directory)
+  is_mounted "$directory" || return 0
+  walfs unmount "$directory" --timeout 45s || walfs unmount "$directory" --force --timeout 5s
+}
