@@ -1,0 +1,170 @@
+#!/usr/bin/env bats
+load support
+
+setup() {
+  [ -x "$helper" ] || dokku plugin:install
+  make_app my-app
+  dokku storage:mount my-app "$storage/my-app:/app/db/litestream"
+  dokku litestream:create my-app "$storage/my-app" "$replicas/my-app"
+  database=$storage/my-app/production.sqlite3
+}
+
+# kill_at N COMMAND...: runs the program that works as root, and kills it before its Nth step. Fails if there are fewer.
+kill_at() {
+  ! bash -c 'n=0 last=$1; shift; set -T
+    trap "((++n == last)) && [ \$BASHPID = $$ ] && kill -9 $$ || :" DEBUG
+    . '"$helper" "$helper" "$@" >/dev/null 2>&1
+}
+
+@test "start mounts the directory, with the same data and owners, and the replica has it" {
+  run dokku litestream:start my-app
+  [ "$status" -eq 0 ]
+  [[ $output == *"Replication started: $storage/my-app to $replicas/my-app"* ]]
+  is_mounted "$storage/my-app"
+  [ "$(stat -c %u:%a "$storage/my-app" "$database" | tr '\n' ' ')" = "32767:755 32767:644 " ]
+  insert "$database" second
+  dokku litestream:sync my-app
+  walfs restore "$replicas/my-app" "$storage/copy"
+  [ "$(rows "$storage/copy/production.sqlite3")" = "first second" ]
+}
+
+@test "nobody but root comes to the data beside the mount" {
+  dokku litestream:start my-app
+  run as_app ls "$storage/.walfs/my-app/data"
+  [ "$status" -ne 0 ]
+  run as_dokku ls "$storage/.walfs"
+  [ "$status" -ne 0 ]
+}
+
+@test "while nothing is mounted nobody can write to the directory, not even root" {
+  dokku litestream:start my-app
+  "$helper" unmount my-app
+  ! as_app touch "$storage/my-app/file"
+  ! touch "$storage/my-app/file"
+  ! as_app sqlite3 "$database" "CREATE TABLE u(y)"
+  ! rmdir "$storage/my-app"
+  [ -z "$(ls -A "$storage/my-app")" ]
+  dokku litestream:start my-app
+  [ "$(rows "$database")" = first ]
+}
+
+@test "start of what is started says so" {
+  dokku litestream:start my-app
+  fails 0 "is started already" dokku litestream:start my-app
+}
+
+@test "start refuses while a container of the app has the directory, and says which" {
+  dokku ps:start my-app
+  fails 1 "The container my-app.web.1 of my-app has $storage/my-app. Stop it, so that nobody writes to the directory beside walfs" \
+    dokku litestream:start my-app
+  ! is_mounted "$storage/my-app"
+  [ "$(rows "$database")" = first ]
+}
+
+@test "start --restart stops the app, mounts, and starts the app" {
+  dokku ps:start my-app
+  run dokku litestream:start my-app --restart
+  [ "$status" -eq 0 ]
+  [[ $output == *"-----> Stopping my-app"*"-----> Starting my-app"* ]]
+  is_mounted "$storage/my-app"
+  [ -e /run/containers/my-app.web.1 ]
+}
+
+@test "start refuses while any container has a directory around it, or one in it" {
+  for path in "$storage" /var/lib / "$storage/my-app/deeper" "$storage/.walfs/my-app"; do
+    docker run -d --name backup -v "$path:/data" image
+    fails 1 "The container backup, which is not one of Dokku's apps, has $path" dokku litestream:start my-app --restart
+    docker rm -f backup
+  done
+  docker run -d --name neighbour -v "$storage/my-app-2:/data" image
+  dokku litestream:start my-app
+}
+
+@test "start refuses while a process on the host uses the directory" {
+  sleep 60 <"$database" &
+  fails 1 "process $! (sleep) uses $storage/my-app" dokku litestream:start my-app
+  kill "$!"
+}
+
+@test "start refuses what Docker does not tell about" {
+  mv /usr/local/bin/docker /usr/local/bin/docker.away
+  printf '#!/bin/sh\nexit 1\n' >/usr/local/bin/docker
+  chmod +x /usr/local/bin/docker
+  run dokku litestream:start my-app
+  mv /usr/local/bin/docker.away /usr/local/bin/docker
+  [ "$status" -eq 1 ]
+  [[ $output == *"Docker does not tell which containers run"* ]]
+  ! is_mounted "$storage/my-app"
+}
+
+@test "start refuses a directory that something else is mounted at" {
+  mount -t tmpfs tmpfs "$storage/my-app"
+  fails 1 "is a mount point of something else" dokku litestream:start my-app
+  umount "$storage/my-app"
+}
+
+@test "start of what walfs has mounted already, by hand, goes no further" {
+  walfs mount "$storage/my-app" --replica "$replicas/by-hand"
+  insert "$database" second
+  dokku litestream:start my-app || true
+  [ "$(rows "$database")" = "first second" ]
+  walfs unmount "$storage/my-app"
+}
+
+@test "when all processes of walfs were killed start mounts again, and the app has to be restarted" {
+  dokku litestream:start my-app
+  dokku ps:start my-app
+  kill -9 $(walfs status "$storage/my-app" --json | jq '.keeper_pid, .server_pid, .flusher_pid')
+  [ "$(dokku litestream:report my-app --status)" = dead ]
+  fails 1 "The container my-app.web.1 of my-app has $storage/my-app" dokku litestream:start my-app
+  dokku litestream:start my-app --restart
+  [ "$(rows "$database")" = first ]
+  [ "$(dokku litestream:report my-app --status)" = started ]
+}
+
+@test "a start that was killed at any step is completed by the next" {
+  inode=$(stat -c %i "$database")
+  for ((step = 1; step < 1000; step++)); do
+    kill_at "$step" prepare my-app || break
+    [ "$("$helper" show my-app | sed -n 's/^state=//p')" != mixed ]
+    "$helper" prepare my-app
+    [ "$(stat -c %i "$storage/.walfs/my-app/data/production.sqlite3")" = "$inode" ]
+    ! touch "$storage/my-app/file"
+    "$helper" unprepare my-app
+  done
+  [ "$step" -gt 30 ] && [ "$step" -lt 1000 ]
+}
+
+@test "what was moved away is put back by the next run wherever the one before was killed" {
+  inode=$(stat -c %i "$database")
+  for ((step = 1; step < 1000; step++)); do
+    "$helper" prepare my-app
+    kill_at "$step" unprepare my-app || break
+    "$helper" unprepare my-app
+    [ "$(stat -c %i "$database")" = "$inode" ]
+    touch "$storage/my-app/file"
+  done
+  [ "$step" -gt 30 ] && [ "$step" -lt 1000 ]
+  "$helper" unprepare my-app
+}
+
+@test "files that somebody wrote to the directory while it was not protected are not mixed with the data" {
+  "$helper" prepare my-app
+  chattr -i "$storage/my-app"
+  touch "$storage/my-app/stray"
+  fails 1 "files were written to $storage/my-app beside it" dokku litestream:start my-app
+  fails 1 "files were written to $storage/my-app beside it" dokku litestream:destroy my-app --force
+  rm "$storage/my-app/stray"
+  dokku litestream:start my-app
+  [ "$(rows "$database")" = first ]
+}
+
+@test "a place for the data that dokku has put there is not used" {
+  as_dokku mkdir -p "$storage/.walfs/my-app"
+  fails 1 "is not a directory of root's" dokku litestream:start my-app
+  rm -r "$storage/.walfs"
+  as_dokku ln -s /etc "$storage/.walfs"
+  fails 1 "is not a directory of root's" dokku litestream:start my-app
+  rm "$storage/.walfs"
+  [ "$(rows "$database")" = first ]
+}
