@@ -53,8 +53,8 @@ check_fresh() { # APP URL CREDENTIALS
 
 command_destroy() { # APP [force]
   local volume
-  volume=$(volume_of "$(check_app "$1")")
-  unmount "$volume" "${2:-}"
+  volume=$(volume_of "$1")
+  unmount "$volume" "${2:-all}"
   put_back "$volume"
   forget_unit "$volume"
   rmdir "$(dirname "$(backing_of "$volume")")" 2>/dev/null || true

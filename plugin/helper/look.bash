@@ -3,27 +3,29 @@
 
 command_status() { # APP [json]
   local volume
-  volume=$(volume_of "$(check_app "$1")")
+  volume=$(volume_of "$1")
   [ "$(state_of "$volume")" = mounted ] || fail "the replication of $1 is not started; run: dokku litestream:start $1"
   walfs status "$(get "$volume" directory)" ${2:+--json}
 }
 
 command_sync() { # APP SECONDS
-  local volume
-  volume=$(volume_of "$(check_app "$1")")
+  local volume seconds
+  seconds=$(check_seconds "$2")
+  volume=$(volume_of "$1")
   [ "$(state_of "$volume")" = mounted ] || fail "the replication of $1 is not started; run: dokku litestream:start $1"
-  walfs sync "$(get "$volume" directory)" --timeout "$(check_seconds "$2")s"
+  walfs sync "$(get "$volume" directory)" --timeout "${seconds}s"
 }
 
 # find_replica APP_OR_URL [APP]: sets `url` and `credentials`; those of the second app if there is one.
 find_replica() {
-  local app=${2:-}
+  local app=${2:-} volume
   [ -z "$app" ] || app=$(check_app "$app")
   if [[ $1 == *://* ]]; then
     url=$(check_replica "$1")
   else
     app=$(check_app "$1")
-    url=$(get "$(volume_of "$app")" url)
+    volume=$(volume_of "$app")
+    url=$(get "$volume" url)
   fi
   credentials=$(credentials_of "$app")
   require_credentials "$url" "$credentials"
@@ -44,7 +46,7 @@ command_verify() { # APP_OR_URL [APP] [json]
 
 command_logs() { # APP LINES [follow]
   local volume lines
-  volume=$(volume_of "$(check_app "$1")")
+  volume=$(volume_of "$1")
   lines=$(check_seconds "$2")
   if with_systemd; then
     exec journalctl --no-pager -o cat -n "$lines" -u "$(unit_of "$volume")" ${3:+-f}

@@ -42,20 +42,33 @@ settle() { # VOLUME
   fi
 }
 
-# All of it is on this machine still, in the directory, so that force loses nothing but the time to send it later.
-unmount() { # VOLUME [force]
+# Ships what is left first. HOW: `all` fails if that cannot be done, `try` goes on then, `force` does not even wait. Nothing is lost by
+# that: all of it is in the directory.
+unmount() { # VOLUME HOW
   local directory said
   directory=$(get "$1" directory)
+  if has "$1" paused; then set -- "$1" force; fi
   case $(state_of "$1") in
     dead) umount -l "$directory" ;;
     mounted)
-      if ! said=$(walfs unmount "$directory" --timeout 60s 2>&1); then
-        [[ ${2:-} == force ]] || has "$1" paused || fail "$directory is not unmounted: ${said#walfs: }"
-        walfs unmount "$directory" --force --timeout 5s >/dev/null 2>&1 || umount -l "$directory"
+      if [ "$2" = force ] || ! said=$(walfs unmount "$directory" --timeout 30s 2>&1); then
+        [ "$2" != all ] || fail "$directory is not unmounted: ${said#walfs: }"
+        unmount_at_once "$directory"
       fi
       ;;
   esac
   if with_systemd; then systemctl stop "$(unit_of "$1")" 9>&- || true; fi
+}
+
+# Processes that still wait for the store are ended, because they have the data open.
+unmount_at_once() { # DIRECTORY
+  local pid processes
+  processes=$(walfs status "$1" --json | jq '.keeper_pid, .server_pid, .flusher_pid')
+  walfs unmount "$1" --force --timeout 5s &>/dev/null || true
+  if is_mounted "$1"; then umount -l "$1"; fi
+  for pid in $processes; do
+    if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = walfs ]; then kill -9 "$pid" 2>/dev/null || true; fi
+  done
 }
 
 forget_unit() { # VOLUME
@@ -69,18 +82,22 @@ renew_servers() { # VOLUME
     warn "the servers of $(get "$1" app) could not be renewed: ${said#walfs: }"
 }
 
-command_prepare() { prepare "$(volume_of "$(check_app "$1")")"; }
+command_prepare() { # APP
+  local volume
+  volume=$(volume_of "$1")
+  prepare "$volume"
+}
 
 # For a start that did not come to its mount.
-command_unprepare() {
+command_unprepare() { # APP
   local volume
-  volume=$(volume_of "$(check_app "$1")")
+  volume=$(volume_of "$1")
   has "$volume" started || put_back "$volume"
 }
 
 command_start() { # APP
   local volume
-  volume=$(volume_of "$(check_app "$1")")
+  volume=$(volume_of "$1")
   copy_credentials "$volume"
   require_credentials "$(get "$volume" url)" "$(credentials_of "$1")"
   prepare "$volume"
@@ -97,7 +114,7 @@ command_start() { # APP
 
 command_pause() { # APP
   local volume
-  volume=$(volume_of "$(check_app "$1")")
+  volume=$(volume_of "$1")
   [ "$(state_of "$volume")" = mounted ] || fail "the replication of $1 is not started"
   touch "$STATE/volumes/$volume/paused"
   walfs pause "$(get "$volume" directory)" >/dev/null
@@ -113,7 +130,9 @@ command_renew() { # [APP]
 
 # Takes the mount away for a while; the data stays where it is.
 command_unmount() { # APP
-  unmount "$(volume_of "$(check_app "$1")")" force
+  local volume
+  volume=$(volume_of "$1")
+  unmount "$volume" try
 }
 
 # After a start of the machine without systemd: mounts all that was mounted.

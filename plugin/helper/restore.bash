@@ -32,7 +32,11 @@ restore_database() {
   done
   if walfs_with "$credentials" history "$url" 2>/dev/null | grep -q 'a replica of Litestream$'; then only=(); fi
   place=$(make_place "restore-$(cksum <<<"$url $directory $database $at" | cut -d ' ' -f 1)")
-  walfs_with "$credentials" restore "$url" "$place/data" --force "${only[@]}" ${at:+--at "$at"}
+  walfs_with "$credentials" restore "$url" "$place/data" --force "${only[@]}" ${at:+--at "$at"} || {
+    found=$?
+    rmdir "$place" 2>/dev/null || true # What was fetched stays for the next run.
+    exit "$found"
+  }
   found=$place/data/$database
   [ ${#only[@]} -gt 0 ] || found=$(find "$place/data" -type f -print -quit)
   [ -f "$found" ] || fail "there is no database $database in $url; dokku litestream:restore without its name restores everything"
@@ -49,7 +53,7 @@ restored_of() { echo "$(dirname "$(backing_of "$1")")/restored"; } # VOLUME
 
 command_restore-beside() { # APP [TIME]
   local volume credentials at=''
-  volume=$(volume_of "$(check_app "$1")")
+  volume=$(volume_of "$1")
   [ -z "${2:-}" ] || at=$(check_time "$2")
   credentials=$(credentials_of "$1")
   require_credentials "$(get "$volume" url)" "$credentials"
@@ -59,12 +63,14 @@ command_restore-beside() { # APP [TIME]
 
 # Prints where the old data is kept.
 command_swap() { # APP
-  local volume
-  volume=$(volume_of "$(check_app "$1")")
+  local volume old
+  volume=$(volume_of "$1")
   ! is_mounted "$(get "$volume" directory)" || fail "$(get "$volume" directory) is still mounted"
   [ -d "$(restored_of "$volume")" ] || fail "nothing was restored for $1"
-  set_property "$volume" swap "$(get "$volume" directory).before-$(date -u +%Y%m%dT%H%M%SZ)"
-  get "$volume" swap
+  old=$(get "$volume" directory).before-$(date -u +%Y%m%dT%H%M%SZ)
+  while [ -e "$old" ]; do old+=+; done
+  set_property "$volume" swap "$old"
+  echo "$old"
   finish_swap "$volume"
 }
 

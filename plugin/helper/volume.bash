@@ -18,6 +18,7 @@ volumes() { (cd "$STATE/volumes" && ls); }
 
 volume_of() { # APP
   local volume
+  check_app "$1" >/dev/null
   for volume in $(volumes); do
     if [ "$(get "$volume" app)" = "$1" ]; then
       echo "$volume"

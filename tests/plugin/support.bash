@@ -14,6 +14,7 @@ setup() {
 teardown() {
   local app
   rm -f /run/containers/*
+  chattr -Rf -i /mnt/backup || true
   for app in $("$helper" apps); do
     dokku litestream:destroy "$app" --force </dev/null || true
   done
@@ -52,3 +53,11 @@ fails() {
     return 1
   fi
 }
+
+# kill_at FUNCTION N COMMAND...: the program that works as root, killed before the Nth step in one of its functions. Fails if there
+# are fewer.
+kill_at() {
+  ! bash -c 'n=0 function=$1 last=$2; shift 2; set -T
+    trap "[[ \" \${FUNCNAME[*]} \" == *\" \$function \"* && \$BASHPID == $$ ]] && ((++n == last)) && kill -9 $$ || :" DEBUG
+    . "$0"' "$helper" "$@" &>/dev/null
+} 2>/dev/null # The shell would tell of the kill.
