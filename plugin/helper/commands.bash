@@ -46,7 +46,7 @@ check_fresh() { # APP URL CREDENTIALS
   said=$(walfs_with "$3" history "$2" 2>&1) || status=$?
   case $status in
     0) fail "there is something in $2 already: restore it first (dokku litestream:restore), or go on with it (--take-over)" ;;
-    3) ;;
+    3) [[ $said != *"bucket "*" does not exist"* ]] || fail "$2 cannot be used: ${said#walfs: }" ;;
     *) fail "$2 cannot be used: ${said#walfs: }" ;;
   esac
 }

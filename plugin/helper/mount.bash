@@ -67,7 +67,7 @@ unmount_at_once() { # DIRECTORY
   walfs unmount "$1" --force --timeout 5s &>/dev/null || true
   if is_mounted "$1"; then umount -l "$1"; fi
   for pid in $processes; do
-    if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = walfs ]; then kill -9 "$pid" 2>/dev/null || true; fi
+    if [[ $(readlink "/proc/$pid/exe") == */walfs* ]]; then kill -9 "$pid" 2>/dev/null || true; fi
   done
 }
 

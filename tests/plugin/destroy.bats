@@ -20,7 +20,7 @@ setup() {
   dokku litestream:start my-app
   insert "$database" second
   dokku litestream:destroy my-app <<<my-app
-  ! is_mounted "$storage/my-app"
+  not is_mounted "$storage/my-app"
   [ "$(stat -c '%i %a %u' "$storage/my-app" "$database")" = "$inodes" ]
   [ "$(ls -A "$storage/my-app")" = production.sqlite3 ]
   [ ! -e "$storage/.walfs/my-app" ]
@@ -78,4 +78,5 @@ setup() {
   chattr -R -i /mnt/backup/my-app
   [ "$status" -eq 0 ]
   [ "$(rows "$database")" = "first second" ]
+  not pgrep -f serve-internal
 }

@@ -2,7 +2,7 @@
 load support
 
 left() { # All that is on the system, but the data.
-  find /etc /usr/libexec /usr/local/bin /var/lib/walfs /var/lib/dokku/data "$@" -not -path '/var/lib/dokku/data/storage/*' \
+  find /etc /usr/libexec /usr/local/bin /var/lib/walfs /var/lib/dokku/data -not -path '/var/lib/dokku/data/storage/*' \
     -printf '%p %M %u %s\n' 2>/dev/null | grep -v ' d' | sort
 }
 
@@ -43,9 +43,9 @@ left() { # All that is on the system, but the data.
 
 @test "dokku may run this one program as root, and nothing else" {
   as_dokku sudo -n "$helper" apps
-  ! as_dokku sudo -n id
-  ! as_dokku sudo -n bash "$helper" apps
-  ! as_dokku "$helper" apps
+  not as_dokku sudo -n id
+  not as_dokku sudo -n bash "$helper" apps
+  not as_dokku "$helper" apps
 }
 
 @test "the program that works as root runs its own commands only" {

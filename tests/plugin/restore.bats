@@ -78,7 +78,7 @@ setup() {
   as_dokku mkdir /mnt/backup/empty
   fails 3 "" dokku litestream:restore "$storage/copy" "$replicas/nothing"
   fails 3 "no file in the replica matches" dokku litestream:restore "$storage/copy" other.sqlite3 "$url"
-  ! ls "$storage/.walfs" | grep restore
+  not compgen -G "$storage/.walfs/restore*"
   [ ! -e "$storage/copy" ]
 }
 
@@ -146,12 +146,13 @@ setup() {
 }
 
 @test "what is restored twice in a second is kept twice" {
-  for round in 1 2; do
+  for _ in 1 2; do
     "$helper" unmount my-app
     "$helper" restore-beside my-app
     "$helper" swap my-app
   done
-  [ "$(ls -d "$storage"/my-app.before-* | wc -l)" -eq 2 ]
+  kept=("$storage"/my-app.before-*)
+  [ "${#kept[@]}" -eq 2 ]
 }
 
 @test "restore of an app without a replication says so" {

@@ -32,10 +32,10 @@ setup() {
 @test "while nothing is mounted nobody can write to the directory, not even root" {
   dokku litestream:start my-app
   "$helper" unmount my-app
-  ! as_app touch "$storage/my-app/file"
-  ! touch "$storage/my-app/file"
-  ! as_app sqlite3 "$database" "CREATE TABLE u(y)"
-  ! rmdir "$storage/my-app"
+  not as_app touch "$storage/my-app/file"
+  not touch "$storage/my-app/file"
+  not as_app sqlite3 "$database" "CREATE TABLE u(y)"
+  not rmdir "$storage/my-app"
   [ -z "$(ls -A "$storage/my-app")" ]
   dokku litestream:start my-app
   [ "$(rows "$database")" = first ]
@@ -50,7 +50,7 @@ setup() {
   dokku ps:start my-app
   fails 1 "The container my-app.web.1 of my-app has $storage/my-app. Stop it, so that nobody writes to the directory beside walfs" \
     dokku litestream:start my-app
-  ! is_mounted "$storage/my-app"
+  not is_mounted "$storage/my-app"
   [ "$(rows "$database")" = first ]
 }
 
@@ -74,8 +74,8 @@ setup() {
 }
 
 @test "start refuses while a process on the host uses the directory" {
-  sleep 60 <"$database" &
-  fails 1 "process $! (sleep) uses $storage/my-app" dokku litestream:start my-app
+  tail -f "$database" >/dev/null &
+  fails 1 "process $! (tail) uses $storage/my-app" dokku litestream:start my-app
   kill "$!"
 }
 
@@ -87,7 +87,7 @@ setup() {
   mv /usr/local/bin/docker.away /usr/local/bin/docker
   [ "$status" -eq 1 ]
   [[ $output == *"Docker does not tell which containers run"* ]]
-  ! is_mounted "$storage/my-app"
+  not is_mounted "$storage/my-app"
 }
 
 @test "start refuses a directory that something else is mounted at" {
@@ -107,7 +107,7 @@ setup() {
 @test "when all processes of walfs were killed start mounts again, and the app has to be restarted" {
   dokku litestream:start my-app
   dokku ps:start my-app
-  kill -9 $(walfs status "$storage/my-app" --json | jq '.keeper_pid, .server_pid, .flusher_pid') || true
+  walfs status "$storage/my-app" --json | jq '.keeper_pid, .server_pid, .flusher_pid' | xargs kill -9 || true
   for ((tries = 0; tries < 50; tries++)); do
     [ "$(dokku litestream:report my-app --status)" = started ] || break
     sleep 0.1
@@ -126,7 +126,7 @@ setup() {
     [ "$("$helper" show my-app | sed -n 's/^state=//p')" != mixed ]
     "$helper" prepare my-app
     [ "$(stat -c %i "$storage/.walfs/my-app/data/production.sqlite3")" = "$inode" ]
-    ! touch "$storage/my-app/file"
+    not touch "$storage/my-app/file"
     "$helper" unprepare my-app
   done
   [ "$step" -gt 20 ] && [ "$step" -lt 1000 ]

@@ -54,10 +54,10 @@ in_replica() {
   [ "$answer" = open ]
   dokku litestream:restart my-app
   [ "$(walfs status "$storage/my-app" --json | jq .server_pid)" != "$before" ]
-  echo "COMMIT; SELECT 'done';" >&"${COPROC[1]}"
+  echo "COMMIT; SELECT 'over';" >&"${COPROC[1]}"
   read -r answer <&"${COPROC[0]}"
-  [ "$answer" = done ]
-  exec {COPROC[1]}>&-
+  [ "$answer" = over ]
+  kill "$COPROC_PID"
   [ "$(rows "$database")" = "first second" ]
 }
 

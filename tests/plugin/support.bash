@@ -43,6 +43,14 @@ rows() { sqlite3 "$1" "SELECT group_concat(x, ' ') FROM (SELECT x FROM t ORDER B
 insert() { as_app sqlite3 "$1" "INSERT INTO t VALUES('$2')"; }
 is_mounted() { grep -q " $1 .* fuse\.walfs " /proc/self/mountinfo; }
 
+# not COMMAND...: it has to fail. A test does not end at a command with an exclamation mark.
+not() {
+  if "$@"; then
+    echo "this should have failed: $*" >&2
+    return 1
+  fi
+}
+
 # fails STATUS TEXT COMMAND...: it ends like that, and says so.
 fails() {
   local status_expected=$1 text=$2

@@ -78,7 +78,7 @@ trigger() { # NAME ARGUMENT...: as Dokku calls it.
   run dokku apps:destroy my-app
   [ "$status" -eq 0 ]
   [[ $output == *"The data is in $storage/my-app, the replica stays in $replicas/my-app"* ]]
-  ! is_mounted "$storage/my-app"
+  not is_mounted "$storage/my-app"
   [ "$(rows "$database")" = "first second" ]
   walfs restore "$replicas/my-app" "$storage/copy"
   [ "$(rows "$storage/copy/production.sqlite3")" = "first second" ]
@@ -102,7 +102,7 @@ trigger() { # NAME ARGUMENT...: as Dokku calls it.
   "$helper" unmount my-app
   dokku ps:restore
   is_mounted "$storage/my-app"
-  ! is_mounted "$storage/second"
+  not is_mounted "$storage/second"
   [ "$(rows "$database")" = "first second" ]
 }
 
