@@ -10,8 +10,10 @@ setup() {
   [ -x "$helper" ] || dokku plugin:install
 }
 
+teardown() { clean_up; }
+
 # Whatever a test has left.
-teardown() {
+clean_up() {
   local app
   rm -f /run/containers/*
   chattr -Rf -i /mnt/backup || true
