@@ -41,6 +41,26 @@ left() { # All that is on the system, but the data.
   cmp "$SANDBOX/walfs" /usr/local/bin/walfs
 }
 
+@test "install builds walfs when the plugin is part of its sources" {
+  sources=$SANDBOX/sources
+  mkdir -p "$sources/scripts"
+  cp -r "$PLUGIN" "$sources/plugin"
+  mv /usr/local/bin/walfs "$sources/built"
+  printf '#!/bin/sh\n[ "$1" = build ]\n' >"$sources/scripts/setup"
+  chmod +x "$sources/scripts/setup"
+  cat >"$sources/CMakeLists.txt" <<'END'
+cmake_minimum_required(VERSION 3.20)
+project(walfs LANGUAGES NONE)
+add_custom_target(walfs)
+install(PROGRAMS built DESTINATION bin RENAME walfs)
+END
+  ln -s "$sources/plugin" /var/lib/dokku/plugins/available/linked
+  run env PLUGIN_CORE_AVAILABLE_PATH=/var/lib/dokku/plugins/available /var/lib/dokku/plugins/available/linked/install
+  [ "$status" -eq 0 ]
+  [[ $output == *"Building walfs"* ]]
+  cmp "$sources/built" /usr/local/bin/walfs
+}
+
 @test "dokku may run this one program as root, and nothing else" {
   as_dokku sudo -n "$helper" apps
   not as_dokku sudo -n id
