@@ -22,7 +22,7 @@ launch() { # VOLUME
   if with_systemd; then
     systemctl reset-failed "$(unit_of "$1")" 2>/dev/null || true
     systemctl enable --quiet --now "$(unit_of "$1")" 9>&- ||
-      fail "$(get "$1" directory) cannot be mounted: $(journalctl -q -o cat -n 3 -u "$(unit_of "$1")" 2>/dev/null | tr '\n' ' ')"
+      fail "$(get "$1" directory) cannot be mounted: $(journalctl -q -o cat -n 2 "_SYSTEMD_UNIT=$(unit_of "$1")" 2>/dev/null | tr '\n' ' ')"
   else
     compose_mount "$1"
     said=$("${mount[@]}" 2>&1 9>&-) || fail "$(get "$1" directory) cannot be mounted: ${said#walfs: }"
@@ -100,9 +100,9 @@ command_start() { # APP
   volume=$(volume_of "$1")
   copy_credentials "$volume"
   require_credentials "$(get "$volume" url)" "$(credentials_of "$1")"
+  has "$volume" started || trap 'undo_start "$volume"' EXIT
   prepare "$volume"
   write_config "$volume"
-  touch "$STATE/volumes/$volume/started"
   if [ "$(state_of "$volume")" != mounted ]; then
     rm -f "$STATE/volumes/$volume/paused"
     launch "$volume"
@@ -110,6 +110,14 @@ command_start() { # APP
     walfs resume "$(get "$volume" directory)" >/dev/null
     rm -f "$STATE/volumes/$volume/paused"
   fi
+  touch "$STATE/volumes/$volume/started"
+  trap - EXIT
+}
+
+# A first start that fails leaves the data where it was, so that the app can go on without a replica.
+undo_start() { # VOLUME
+  if with_systemd; then systemctl disable --quiet --now "$(unit_of "$1")" 9>&- || true; fi
+  if ! is_mounted "$(get "$1" directory)"; then put_back "$1"; fi
 }
 
 command_pause() { # APP
@@ -148,6 +156,8 @@ command_start-all() {
 
 command_serve() { # VOLUME
   local mount
+  # Servers whose keeper was killed go on, with all that is open; another keeper is for when they have ended, too.
+  while [ "$(state_of "$1")" = mounted ]; do sleep 2; done
   prepare "$1"
   compose_mount "$1"
   exec "${mount[@]}" --foreground

@@ -40,6 +40,9 @@ restore_database() {
   found=$place/data/$database
   [ ${#only[@]} -gt 0 ] || found=$(find "$place/data" -type f -print -quit)
   [ -f "$found" ] || fail "there is no database $database in $url; dokku litestream:restore without its name restores everything"
+  # What an app can write to may have links to anywhere.
+  [ "$(realpath -m "$directory/$database")" = "$directory/$database" ] ||
+    fail "$directory/$database is, or is behind, a symbolic link; give another directory"
   [ -d "$directory" ] || install -d -m 0755 "$directory"
   mkdir -p "$(dirname "$directory/$database")"
   if [ ${#only[@]} -eq 0 ]; then chown --reference="$directory" "$found"; fi

@@ -74,6 +74,19 @@ setup() {
   fails 1 "is the storage of my-app; to restore it in place" dokku litestream:restore "$storage/my-app" "$url"
 }
 
+@test "restore does not follow the links that an app has made" {
+  install -d -o 32767 "$storage/copy" "$SANDBOX/elsewhere"
+  as_app ln -s "$SANDBOX/elsewhere" "$storage/copy/db"
+  as_app ln -s "$SANDBOX/elsewhere/new" "$storage/copy/production.sqlite3"
+  as_app mkdir "$storage/my-app/db"
+  as_app cp "$database" "$storage/my-app/db/"
+  dokku litestream:sync my-app
+  for name in db/production.sqlite3 production.sqlite3; do
+    fails 1 "symbolic link" dokku litestream:restore "$storage/copy" "$name" "$url"
+  done
+  [ -z "$(ls -A "$SANDBOX/elsewhere")" ]
+}
+
 @test "restore of what is not there says so, with exit code 3" {
   as_dokku mkdir /mnt/backup/empty
   fails 3 "" dokku litestream:restore "$storage/copy" "$replicas/nothing"

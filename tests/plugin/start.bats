@@ -104,6 +104,20 @@ setup() {
   walfs unmount "$storage/my-app"
 }
 
+@test "a first start that fails leaves the app as it was, and running" {
+  as_dokku mkdir /mnt/backup/my-app
+  echo broken >/mnt/backup/my-app/volume.json
+  dokku ps:start my-app
+  fails 1 "$storage/my-app cannot be mounted: " dokku litestream:start my-app --restart
+  [[ $output == *"volume.json"*"-----> Starting my-app"* ]]
+  [ -e /run/containers/my-app.web.1 ]
+  [ "$(rows "$database")" = first ]
+  insert "$database" second
+  rm /mnt/backup/my-app/volume.json
+  dokku litestream:start my-app --restart
+  [ "$(rows "$database")" = "first second" ]
+}
+
 @test "when all processes of walfs were killed start mounts again, and the app has to be restarted" {
   dokku litestream:start my-app
   dokku ps:start my-app

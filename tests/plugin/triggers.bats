@@ -74,6 +74,7 @@ trigger() { # NAME ARGUMENT...: as Dokku calls it.
 
 @test "when an app is destroyed everything is sent, the data is put back, and the replica stays" {
   dokku ps:start my-app
+  dokku litestream:auth --app my-app --access-key-id id <<<secret
   insert "$database" second
   run dokku apps:destroy my-app
   [ "$status" -eq 0 ]
@@ -83,6 +84,7 @@ trigger() { # NAME ARGUMENT...: as Dokku calls it.
   walfs restore "$replicas/my-app" "$storage/copy"
   [ "$(rows "$storage/copy/production.sqlite3")" = "first second" ]
   fails 0 "There are no apps" dokku litestream:list
+  [ ! -e /var/lib/walfs/dokku/credentials/apps/my-app ]
 }
 
 @test "when an app is destroyed whose directory another one uses, that goes on" {
