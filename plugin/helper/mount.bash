@@ -21,8 +21,10 @@ launch() { # VOLUME
   local mount said
   if with_systemd; then
     systemctl reset-failed "$(unit_of "$1")" 2>/dev/null || true
-    systemctl enable --quiet --now "$(unit_of "$1")" 9>&- ||
-      fail "$(get "$1" directory) cannot be mounted: $(journalctl -q -o cat -n 2 "_SYSTEMD_UNIT=$(unit_of "$1")" 2>/dev/null | tr '\n' ' ')"
+    if ! systemctl enable --quiet --now "$(unit_of "$1")" 9>&-; then
+      said=$(journalctl -q -o cat -n 2 "_SYSTEMD_UNIT=$(unit_of "$1")" 2>/dev/null | tr '\n' ' ')
+      fail "$(get "$1" directory) cannot be mounted: $said"
+    fi
   else
     compose_mount "$1"
     said=$("${mount[@]}" 2>&1 9>&-) || fail "$(get "$1" directory) cannot be mounted: ${said#walfs: }"

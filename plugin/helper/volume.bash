@@ -11,6 +11,7 @@
 #   prepared  the backing directory has the data; the storage directory is empty, and nobody can write to it
 #   mounted   as prepared, and walfs serves it at the storage directory
 #   dead      as mounted, but all processes of walfs were killed
+#   foreign   somebody has mounted something else of walfs there, by hand
 #   absent    neither is there
 #   mixed     both have data: somebody wrote to the storage directory while it was not protected
 
@@ -37,11 +38,12 @@ is_mounted() { awk -v path="$1" '$5 == path && / - fuse\.walfs / { found = 1 } E
 is_empty() { [ -z "$(ls -A "$1")" ]; }
 
 state_of() { # VOLUME
-  local directory backing
+  local directory backing source
   directory=$(get "$1" directory)
   backing=$(backing_of "$1")
   if is_mounted "$directory"; then
-    if walfs status "$directory" &>/dev/null; then echo mounted; else echo dead; fi
+    source=$(walfs status "$directory" --json 2>/dev/null | jq -r .source || true)
+    if [ -z "$source" ]; then echo dead; elif [ "$source" = "$backing" ]; then echo mounted; else echo foreign; fi
   elif [ ! -d "$backing" ]; then
     if [ -d "$directory" ]; then echo raw; else echo absent; fi
   elif [ ! -d "$directory" ]; then
@@ -80,7 +82,8 @@ protect() {
 unprotect() { chattr -i "$1" 2>/dev/null || true; }
 
 fail_mixed() { # VOLUME
-  fail "the data of $1 is in $(backing_of "$1"), and files were written to $(get "$1" directory) beside it; move those away, then run this again"
+  fail "the data of $1 is in $(backing_of "$1"), and files were written to $(get "$1" directory) beside it;" \
+    "move those away, then run this again"
 }
 
 # Moves the data out of the way of the mount. The first step decides: killed before it, nothing has happened; after it the next run
@@ -92,6 +95,7 @@ prepare() { # VOLUME
   finish_swap "$1"
   case $(state_of "$1") in
     mounted | dead) return ;;
+    foreign) fail "$directory is mounted by walfs already, but not for this; run: walfs unmount $directory" ;;
     absent) fail "there is no directory $directory; run: dokku storage:ensure-directory $(basename "$directory")" ;;
     mixed) fail_mixed "$1" ;;
     raw)
@@ -112,7 +116,7 @@ put_back() { # VOLUME
   finish_swap "$1"
   case $(state_of "$1") in
     raw | absent) return ;;
-    mounted | dead) fail "$directory is still mounted" ;;
+    mounted | dead | foreign) fail "$directory is still mounted" ;;
     mixed) fail_mixed "$1" ;;
     prepared)
       unprotect "$directory"

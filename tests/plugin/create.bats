@@ -72,7 +72,8 @@ create() { dokku litestream:create my-app "$@"; }
 }
 
 @test "create refuses what is no replica" {
-  for url in http://host/x s3:/bucket /mnt/backup/x 'file:///mnt/backup/$(id)' $'file:///mnt/backup/x\nlog-file = "/etc/passwd"' 's3://b/"'; do
+  for url in http://host/x s3:/bucket /mnt/backup/x 's3://b/"' 'file:///mnt/backup/$(id)' \
+    $'file:///mnt/backup/x\nlog-file = "/etc/passwd"'; do
     fails 1 "is not a replica" create "$storage/my-app" "$url"
   done
   fails 1 "without '..' and links" create "$storage/my-app" file:///mnt/backup/../x

@@ -96,12 +96,15 @@ setup() {
   umount "$storage/my-app"
 }
 
-@test "start of what walfs has mounted already, by hand, goes no further" {
+@test "start refuses a directory that walfs has mounted already, for somebody else" {
   walfs mount "$storage/my-app" --replica "$replicas/by-hand"
   insert "$database" second
-  dokku litestream:start my-app || true
+  fails 1 "$storage/my-app is mounted by walfs already, but not for this; run: walfs unmount $storage/my-app" dokku litestream:start my-app
+  [ "$(dokku litestream:info my-app --status)" = created ]
   [ "$(rows "$database")" = "first second" ]
   walfs unmount "$storage/my-app"
+  dokku litestream:start my-app
+  [ "$(rows "$database")" = "first second" ]
 }
 
 @test "a first start that fails leaves the app as it was, and running" {

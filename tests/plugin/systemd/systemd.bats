@@ -3,7 +3,8 @@
 load ../support
 
 boot() {
-  unshare --mount --pid --fork --kill-child --mount-proc --uts --ipc --cgroup "$BATS_TEST_DIRNAME/boot" </dev/null &>"$SANDBOX/boot.log" 3>&- &
+  unshare --mount --pid --fork --kill-child --mount-proc --uts --ipc --cgroup "$BATS_TEST_DIRNAME/boot" \
+    </dev/null &>"$SANDBOX/boot.log" 3>&- &
   for ((tries = 0; tries < 200; tries++)); do
     machine=$(pgrep -P "$!" || true)
     if [ -n "$machine" ] && [ "$(inside systemctl is-system-running 2>/dev/null)" = running ]; then return; fi
