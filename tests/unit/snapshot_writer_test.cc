@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "replicator/restore.h"
 #include "replicator/verify.h"
 #include "tests/support/replica_builder.h"
@@ -138,6 +140,23 @@ class SnapshotOfLargeFile : public SnapshotWriterTest {
     builder_.add(std::move(point));
     builder_.seal();
   }
+  // The store takes one chunk more in each try.
+  void expect_each_chunk_put_once(const std::function<Result<StoredObject>()>& try_to_write) {
+    const size_t before = store_.count(Call::kPut);
+    size_t failures = 0;
+    while (true) {
+      store_.fail(Call::kPut, Errc::kRetry, 1, 1, "chunks/");
+      const auto written = try_to_write();
+      store_.heal();
+      if (written.ok()) break;
+      EXPECT_EQ(written.error().code, Errc::kRetry);
+      ASSERT_LT(++failures, 20U);
+    }
+    EXPECT_GE(failures, kSlices - 1);
+    EXPECT_LE(store_.count(Call::kPut) - before, 2 * kSlices + 4)
+        << "each once, the failures, the snapshot";
+    expect_point(builder_.last());
+  }
   void write_and_forget() {
     const auto written = write();
     ASSERT_TRUE(written.ok()) << written.error().message;
@@ -194,38 +213,13 @@ TEST_P(SnapshotOfLargeFile, FollowsAFileThatShrinksAndGrowsAgain) {
 // After a failure it goes on where it was.
 TEST_P(SnapshotOfLargeFile, PutsNoChunkTwiceWhereverTheStoreFails) {
   SnapshotWriter writer(store_, scratch_.path(), stopping_);
-  const size_t before = store_.count(Call::kPut);
-  size_t failures = 0;
-  while (true) {
-    store_.fail(Call::kPut, Errc::kRetry, 1, 1, "chunks/");
-    const auto written = write(writer);
-    store_.heal();
-    if (written.ok()) break;
-    EXPECT_EQ(written.error().code, Errc::kRetry);
-    ASSERT_LT(++failures, 20U);
-  }
-  EXPECT_GE(failures, kSlices - 1);
-  EXPECT_LE(store_.count(Call::kPut) - before, 2 * kSlices + 4)
-      << "each once, the failures, the snapshot";
-  expect_point(builder_.last());
+  expect_each_chunk_put_once([&] { return write(writer); });
 }
 
 // Each process gets one chunk farther than the one before.
 TEST_P(SnapshotOfLargeFile, PutsNoChunkTwiceWhereverAProcessDies) {
   store_.tell_times();
-  const size_t before = store_.count(Call::kPut);
-  size_t deaths = 0;
-  while (true) {
-    store_.fail(Call::kPut, Errc::kRetry, 1, 1, "chunks/");
-    const auto written = write();
-    store_.heal();
-    if (written.ok()) break;
-    ASSERT_LT(++deaths, 20U);
-  }
-  EXPECT_GE(deaths, kSlices - 1);
-  EXPECT_LE(store_.count(Call::kPut) - before, 2 * kSlices + 4)
-      << "each once, the failures, the snapshot";
-  expect_point(builder_.last());
+  expect_each_chunk_put_once([&] { return write(); });
 }
 
 // It may be going, for whoever removes what has been superfluous for long.
